@@ -1,0 +1,4 @@
+// Command limpet is an HTTP load balancer that runs nginx configuration files.
+package main
+
+func main() {}
