@@ -1,0 +1,123 @@
+package ngx
+
+import (
+	"limpet/internal/errlog"
+	"limpet/nginxconf"
+)
+
+// Build is the making of one configuration: what modules take part in while it
+// is built, and what they leave behind. It isn't safe for concurrent use.
+type Build struct {
+	Config *nginxconf.Config
+	Vars   *Vars
+	Log    *errlog.Log   // for messages of the build itself
+	Files  *errlog.Files // open logs, shared with the configuration before
+	// Test is true for -t: nothing is started and what is opened is closed again.
+	Test bool
+	// Offline forbids name resolution and opening keys and logs.
+	Offline bool
+
+	old, kept map[string]any
+	shared    []any
+	start     []func()
+	retire    []func()
+	undo      []func()
+	slots     int
+}
+
+// NewBuild begins the making of a configuration; old is the Build of the one in force, or nil.
+func NewBuild(config *nginxconf.Config, old *Build) *Build {
+	b := &Build{Config: config, kept: make(map[string]any)}
+	b.Vars = nginxconf.Of[*VarConf](config.Root).Vars
+	if old != nil {
+		b.old = old.kept
+	}
+	return b
+}
+
+// Keep returns state that lives on over reloads (a zone, a peer's health): the
+// old configuration's under the same key and of the same type, else a new one.
+// Key it by all that makes it incompatible, such as a zone's size.
+func Keep[T any](b *Build, key string, fresh func() T) T {
+	if v, ok := b.kept[key].(T); ok {
+		return v
+	}
+	v, ok := b.old[key].(T)
+	if !ok {
+		v = fresh()
+	}
+	b.kept[key] = v
+	return v
+}
+
+// Shared returns the configuration's one value of type T, made on first use:
+// how packages hand things to each other while building.
+func Shared[T any](b *Build) *T {
+	for _, v := range b.shared {
+		if t, ok := v.(*T); ok {
+			return t
+		}
+	}
+	t := new(T)
+	b.shared = append(b.shared, t)
+	return t
+}
+
+// OnStart runs f when the configuration comes into force.
+func (b *Build) OnStart(f func()) { b.start = append(b.start, f) }
+
+// OnRetire runs f when the configuration's last request has ended.
+func (b *Build) OnRetire(f func()) { b.retire = append(b.retire, f) }
+
+// OnUndo runs f when the configuration fails to be built after all, or was only tested.
+func (b *Build) OnUndo(f func()) { b.undo = append(b.undo, f) }
+
+// Start, Retire and Undo run what was noted for them; server calls them, each at most once.
+func (b *Build) Start() { run(b.start) }
+
+// Retire ends what the configuration started.
+func (b *Build) Retire() { run(b.retire) }
+
+// Undo closes what was opened, last first.
+func (b *Build) Undo() {
+	for i := len(b.undo) - 1; i >= 0; i-- {
+		b.undo[i]()
+	}
+}
+
+func run(fs []func()) {
+	for _, f := range fs {
+		f()
+	}
+}
+
+// Slot is a place in every request for a module's own value of type T.
+type Slot[T any] struct{ index int }
+
+// NewSlot reserves a place in every request of the configuration.
+func NewSlot[T any](b *Build) Slot[T] {
+	b.slots++
+	return Slot[T]{b.slots - 1}
+}
+
+// Slots returns how many places were reserved.
+func (b *Build) Slots() int { return b.slots }
+
+// Get returns the request's value, the zero T when none was put.
+func (s Slot[T]) Get(r *Request) T {
+	if s.index < len(r.slots) {
+		if v, ok := r.slots[s.index].(T); ok {
+			return v
+		}
+	}
+	var zero T
+	return zero
+}
+
+// Put keeps a value with the request (subrequests have their own).
+func (s Slot[T]) Put(r *Request, v T) {
+	for len(r.slots) <= s.index {
+		r.slots = append(r.slots, nil)
+	}
+	r.slots[s.index] = v
+}

@@ -1,0 +1,60 @@
+package ngx
+
+import (
+	"fmt"
+
+	"limpet/internal/errlog"
+)
+
+// Logf writes a line about the request to the error log in force, with nginx's
+// tail: client, server, request, upstream, host, referrer.
+func (r *Request) Logf(level errlog.Level, format string, args ...any) {
+	log := r.Scope.Core.ErrorLog.V
+	if !log.Enabled(level) {
+		return
+	}
+	msg := fmt.Appendf(nil, format, args...)
+	log.Write(level, r.Client.ID, string(r.appendTail(msg)))
+}
+
+// Errorf, Warnf and the others are Logf at a level.
+func (r *Request) Errorf(format string, args ...any) { r.Logf(errlog.Error, format, args...) }
+func (r *Request) Critf(format string, args ...any)  { r.Logf(errlog.Crit, format, args...) }
+func (r *Request) Warnf(format string, args ...any)  { r.Logf(errlog.Warn, format, args...) }
+func (r *Request) Infof(format string, args ...any)  { r.Logf(errlog.Info, format, args...) }
+
+// appendTail appends who asked what of whom, as nginx does behind every line about a request.
+func (r *Request) appendTail(b []byte) []byte {
+	b = append(b, ", client: "...)
+	b = append(b, r.Client.Text...)
+	if r.Scope.Server != nil {
+		b = append(b, ", server: "...)
+		b = append(b, r.Scope.Server.ServerName...)
+	}
+	if r.Line != nil {
+		b = append(b, `, request: "`...)
+		b = append(b, r.Line...)
+		b = append(b, '"')
+	}
+	if r != r.Main {
+		b = append(b, `, subrequest: "`...)
+		b = append(b, r.Path...)
+		b = append(b, '"')
+	}
+	if len(r.UpstreamURL) > 0 {
+		b = append(b, `, upstream: "`...)
+		b = append(b, r.UpstreamURL...)
+		b = append(b, '"')
+	}
+	if h := r.In.Get(HeaderHost); h != nil {
+		b = append(b, `, host: "`...)
+		b = append(b, h...)
+		b = append(b, '"')
+	}
+	if ref := r.In.Get(HeaderReferer); ref != nil {
+		b = append(b, `, referrer: "`...)
+		b = append(b, ref...)
+		b = append(b, '"')
+	}
+	return b
+}

@@ -1,0 +1,236 @@
+package ngx
+
+import (
+	"time"
+
+	"limpet/internal/rx"
+)
+
+// Proto is the HTTP version of a message: 9, 1000, 1001 or 2000.
+type Proto uint16
+
+// The versions, numbered as in nginx.
+const (
+	HTTP09 Proto = 9
+	HTTP10 Proto = 1000
+	HTTP11 Proto = 1001
+	HTTP20 Proto = 2000
+)
+
+// String returns the version as $server_protocol shows it.
+func (p Proto) String() string {
+	return map4(p, "HTTP/0.9", "HTTP/1.0", "HTTP/1.1", "HTTP/2.0")
+}
+
+func map4(p Proto, s09, s10, s11, s20 string) string {
+	switch p {
+	case HTTP09:
+		return s09
+	case HTTP10:
+		return s10
+	case HTTP20:
+		return s20
+	}
+	return s11
+}
+
+// Request is one request, or subrequest, on its way through the phases. It is
+// used by one goroutine at a time and reused by its connection: nothing may
+// keep it, or bytes it hands out, beyond its end.
+type Request struct {
+	Main   *Request // the client's request; itself unless a subrequest
+	Parent *Request // the request that made this subrequest; nil for the client's
+	Client *Client
+	Wire   Wire   // takes the answer and gives the body
+	Engine Engine // runs subrequests
+	Scope  *Scope // where the request is: server, then location, then if
+
+	// What was asked. The bytes are the connection's and read-only.
+	Line      []byte // the request line as received, without its end
+	Method    []byte
+	URI       []byte // as received: $request_uri
+	Path      []byte // decoded and normalised: $uri
+	Args      []byte // behind the ?, without it
+	Proto     Proto
+	Host      []byte // valid and lower-case: from the target or the Host field; else nil
+	In        Header
+	Length    int64 // of the body by Content-Length; -1 without one
+	Chunked   bool  // the body comes in chunks
+	KeepAlive bool  // the connection may serve another request
+	Scheme    string
+	// ComplexURI says that URI isn't Path as it is: it had escapes, dots or doubled slashes.
+	ComplexURI bool
+	// Internal is true behind an internal redirect and in subrequests.
+	Internal bool
+	// PathChanged says that rewrite or an internal redirect set Path, so that
+	// proxy_pass makes the URI anew instead of passing it on as received.
+	PathChanged bool
+
+	Body Body
+
+	// What is answered.
+	Out Response
+
+	// UpstreamURL is the URL asked of the peer at hand, for log lines: scheme, peer, URI.
+	UpstreamURL []byte
+	// Tries tell of the upstream's peers asked, first to last.
+	Tries []Try
+
+	Start     time.Time // of the first byte of the request
+	Status    int       // what the log and $status show; 0 before the answer
+	BytesSent int64     // of head and body to the client; http1 counts
+	BodySent  int64     // of the body as sent: $body_bytes_sent
+
+	// Redirects counts internal redirects, bounded by 10 as in nginx.
+	Redirects int
+	// ErrorPage is the status whose error_page is being served; 0 for none.
+	ErrorPage int
+	// LimitRate is bytes a second; LimitRateSet says that a module set it in place of limit_rate.
+	LimitRate    int64
+	LimitRateSet bool
+	// HeadSent is true when the header went through the filters to the wire.
+	HeadSent bool
+	// HeaderOnly is true when the answer has no body whatever is written: HEAD, 204, 304.
+	HeaderOnly bool
+	// NoLog keeps the request out of the access log.
+	NoLog bool
+	// Background subrequests (mirror) don't hold their parent's answer up.
+	Background bool
+
+	captures       []int
+	captureSubject []byte
+	filters        []BodyFilter
+	values         []value
+	slots          []any
+	arena          []byte
+	scratch        []byte
+}
+
+// Response is what goes into the answer's head beside the wire's own fields
+// (Server, Date, Connection, Transfer-Encoding).
+type Response struct {
+	Status int
+	// Reason replaces the standard reason of Status (an upstream's own words); nil for the standard.
+	Reason []byte
+	// ContentType as sent, with charset where Charset is empty; nil for none.
+	ContentType  []byte
+	Charset      []byte
+	Length       int64 // of the body, -1 when it isn't known: chunked or until close
+	LastModified time.Time
+	Location     []byte // made absolute by the wire where absolute_redirect says so
+	Header       Header // all other fields, in order
+	Trailer      Header // fields behind a chunked body
+	AcceptRanges bool   // ranges of the body can be asked for
+	// Server and Date replace the wire's own fields (proxy_pass_header); nil for its own.
+	Server, Date []byte
+	// KeepAlive false closes the connection behind the answer.
+	Close bool
+	// Chain is set while the body filters are linked.
+	Filtered bool
+}
+
+// Try tells of one peer asked on behalf of a request: an element of the
+// $upstream_ lists. Times are -1 where the step wasn't reached.
+type Try struct {
+	Peer         []byte // address as logged, or the group's name when no peer was there
+	Status       int    // 0 when no answer came
+	Connect      time.Duration
+	Header       time.Duration
+	Response     time.Duration
+	Length       int64 // of the answer's body
+	Received     int64 // bytes
+	Sent         int64
+	GroupChanged bool // an internal redirect led to another group: " : " in the lists
+}
+
+// Reset makes the request ready for another of the same connection.
+func (r *Request) Reset() {
+	in, out, trailer := r.In, r.Out.Header, r.Out.Trailer
+	in.Reset()
+	out.Reset()
+	trailer.Reset()
+	clear(r.values)
+	clear(r.slots)
+	clear(r.filters)
+	*r = Request{
+		Client: r.Client, Wire: r.Wire, Engine: r.Engine,
+		In: in, Length: -1, Tries: r.Tries[:0],
+		captures: r.captures[:0], filters: r.filters[:0], values: r.values[:0], slots: r.slots[:0],
+		arena: r.arena[:0], scratch: r.scratch[:0],
+	}
+	r.Main = r
+	r.Out.Header, r.Out.Trailer, r.Out.Length = out, trailer, -1
+}
+
+// arenaChunk is how much memory for values is taken at once.
+const arenaChunk = 1024
+
+// Alloc returns n bytes that live as long as the request.
+func (r *Request) Alloc(n int) []byte {
+	if cap(r.arena)-len(r.arena) < n {
+		r.arena = make([]byte, 0, max(arenaChunk, n))
+	}
+	at := len(r.arena)
+	r.arena = r.arena[:at+n]
+	return r.arena[at : at+n : at+n]
+}
+
+// Copy returns a copy of b that lives as long as the request.
+func (r *Request) Copy(b []byte) []byte {
+	c := r.Alloc(len(b))
+	copy(c, b)
+	return c
+}
+
+// CopyString is Copy for a string.
+func (r *Request) CopyString(s string) []byte {
+	c := r.Alloc(len(s))
+	copy(c, s)
+	return c
+}
+
+// Match matches a pattern and keeps its captures for $1..$9 and named captures when it has any.
+func (r *Request) Match(re *rx.Regexp, subject []byte) bool {
+	caps, ok := re.Match(subject, r.captures[:0])
+	if ok {
+		r.captures, r.captureSubject = caps, subject
+	}
+	return ok
+}
+
+// Capture returns group i of the last match that set captures; nil when unset.
+func (r *Request) Capture(i int) []byte {
+	if 2*i+1 >= len(r.captures) || r.captures[2*i] < 0 {
+		return nil
+	}
+	return r.captureSubject[r.captures[2*i]:r.captures[2*i+1]]
+}
+
+// Captures returns the number of groups of the last match, the whole included.
+func (r *Request) Captures() int { return len(r.captures) / 2 }
+
+func (r *Request) value(slot int) *value {
+	for len(r.values) <= slot {
+		r.values = append(r.values, value{})
+	}
+	return &r.values[slot]
+}
+
+// IsMain reports whether the request is the client's own.
+func (r *Request) IsMain() bool { return r.Main == r }
+
+// Sub returns a new subrequest: same client, same header, method GET, no body,
+// the variables' values of its parent. It isn't run.
+func (r *Request) Sub(path, args []byte) *Request {
+	sub := &Request{
+		Main: r.Main, Parent: r, Client: r.Client, Wire: r.Wire, Engine: r.Engine, Scope: r.Scope.Server,
+		Line: r.Line, Method: []byte("GET"), URI: r.URI, Path: path, Args: args, Proto: r.Proto, Host: r.Host,
+		In: Header{append([]Field(nil), r.In.Fields...)}, Length: -1, Scheme: r.Scheme,
+		Internal: true, PathChanged: true, Start: time.Now(),
+		captures: append([]int(nil), r.captures...), captureSubject: r.captureSubject,
+		values: append([]value(nil), r.values...),
+	}
+	sub.Out.Length = -1
+	sub.Redirects = r.Redirects + 1
+	return sub
+}

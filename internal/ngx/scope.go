@@ -1,0 +1,41 @@
+package ngx
+
+import "limpet/nginxconf"
+
+// Scope is a server, location, `if` or limit_except block, built: what a
+// request meets in it.
+type Scope struct {
+	Level *nginxconf.Level
+	Core  *Core // the core directives in force
+	Steps [NumPhases][]Step
+	// Handler answers in place of the Content steps (proxy_pass, stub_status); nil where none is set.
+	Handler Step
+	// Name is the location's name or pattern for logs and metrics; "" in a server.
+	Name string
+	// Server is the virtual server's scope: itself for a server.
+	Server *Scope
+	// ServerName is the first name of the virtual server.
+	ServerName []byte
+	// Data is the location tree's own; nobody else's.
+	Data any
+}
+
+// Add appends a step to a phase; a nil step adds nothing, so that a constructor
+// whose module has nothing to do returns nil and costs nothing on the request's way.
+func (s *Scope) Add(p Phase, step Step) {
+	if step != nil {
+		s.Steps[p] = append(s.Steps[p], step)
+	}
+}
+
+// Module is one nginx module or family: its directives, its variables and its steps.
+type Module struct {
+	Name string
+	Conf func() nginxconf.Conf
+	// Vars are the variables that the module defines.
+	Vars func() []Variable
+	// Config, when not nil, runs once a configuration before any scope is built.
+	Config func(b *Build) error
+	// Scope, when not nil, runs for each server, location and if, outer ones first; it adds steps or sets the handler.
+	Scope func(b *Build, s *Scope) error
+}

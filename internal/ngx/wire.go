@@ -1,0 +1,134 @@
+package ngx
+
+import (
+	"os"
+
+	"limpet/internal/tcp"
+)
+
+// Sink takes a response's body in order. The bytes belong to the caller and
+// are copied or gone when Write returns. An error means that the client can't be
+// answered any more; the request then ends with Close.
+type Sink interface {
+	Write(r *Request, p []byte) error
+	// Flush sends what was written on to the client.
+	Flush(r *Request) error
+	// Finish ends the body.
+	Finish(r *Request) error
+}
+
+// BodyFilter is a Sink that changes the body and hands it to the next one.
+type BodyFilter interface {
+	Sink
+	// Chain says which sink comes next; called once, before the body.
+	Chain(next Sink)
+}
+
+// Wire is how a request came and its answer goes: HTTP/1.x, an HTTP/2 stream, or
+// the parent of a subrequest.
+type Wire interface {
+	Sink
+	// SendHead takes r.Out as it left the header filters. It may be sent together with the body's first bytes.
+	SendHead(r *Request) error
+	// SendInterim sends a 1xx head at once: 100 (Continue), 103 with r.Out.Header's fields.
+	SendInterim(r *Request, status int, h *Header) error
+	// SendFile writes n bytes of a file from offset off; used when no filter wants the body.
+	SendFile(r *Request, f *os.File, off, n int64) error
+	// ReadBody reads the request's body, without its framing; io.EOF at its end. It sends 100 Continue first when
+	// that is due. Other errors are StatusError (400, 408, 413) or the client's going.
+	ReadBody(r *Request, p []byte) (int, error)
+	// BodyTrailer returns the fields behind a chunked request body once ReadBody gave io.EOF.
+	BodyTrailer() *Header
+	// Hijack gives the connection away for a tunnel: what was read too much comes first from Conn's reads. The answer's
+	// head was sent before. Only HTTP/1.x has it; false elsewhere.
+	Hijack(r *Request) (*tcp.Conn, bool)
+}
+
+// Engine runs requests through servers and locations.
+type Engine interface {
+	// Run takes a request whose server is known to its end, log included.
+	Run(r *Request)
+	// Subrequest runs sub, made by Sub, with its body going to sink (nil: dropped), and returns its status.
+	Subrequest(sub *Request, sink Sink) int
+}
+
+// StatusError is an error that has an HTTP status for the client.
+type StatusError struct {
+	Status int
+	Msg    string // for the error log; "" when it was logged already
+}
+
+func (e *StatusError) Error() string { return e.Msg }
+
+// AddFilter puts a body filter behind those added before; for header filter steps only.
+func (r *Request) AddFilter(f BodyFilter) { r.filters = append(r.filters, f) }
+
+// HasFilters reports whether a filter wants the body, so that it can't go out as a file.
+func (r *Request) HasFilters() bool { return len(r.filters) > 0 }
+
+// SendHead runs the header filters and hands the head to the wire. The error is the client's going.
+func (r *Request) SendHead() error {
+	if r.HeadSent {
+		return nil
+	}
+	r.HeadSent = true
+	if string(r.Method) == "HEAD" {
+		r.HeaderOnly = true
+	}
+	for _, step := range r.Scope.Steps[HeaderFilter] {
+		if step(r) == Close {
+			return tcp.ErrHangup
+		}
+	}
+	if r.Out.Status == 204 || r.Out.Status == 304 {
+		r.HeaderOnly = true
+	}
+	if r.Status == 0 || r.IsMain() {
+		r.Status = r.Out.Status
+	}
+	for i, f := range r.filters {
+		if i+1 < len(r.filters) {
+			f.Chain(r.filters[i+1])
+		} else {
+			f.Chain(r.Wire)
+		}
+	}
+	return r.Wire.SendHead(r)
+}
+
+// sink is where the body goes: the first filter, else the wire.
+func (r *Request) sink() Sink {
+	if len(r.filters) > 0 {
+		return r.filters[0]
+	}
+	return r.Wire
+}
+
+// Write writes a piece of the response's body; SendHead must have been called.
+func (r *Request) Write(p []byte) error { return r.sink().Write(r, p) }
+
+// Flush sends what was written.
+func (r *Request) Flush() error { return r.sink().Flush(r) }
+
+// Finish ends the response.
+func (r *Request) Finish() error { return r.sink().Finish(r) }
+
+// SendFile writes a part of a file as the body's next piece.
+func (r *Request) SendFile(f *os.File, off, n int64) error {
+	if len(r.filters) == 0 {
+		return r.Wire.SendFile(r, f, off, n)
+	}
+	buf := make([]byte, 32<<10)
+	for n > 0 {
+		m, err := f.ReadAt(buf[:min(int64(len(buf)), n)], off)
+		if m > 0 {
+			if err := r.Write(buf[:m]); err != nil {
+				return err
+			}
+			off, n = off+int64(m), n-int64(m)
+			continue
+		}
+		return err
+	}
+	return nil
+}
