@@ -28,7 +28,7 @@ type Directive struct {
 	// Local rows aren't taken over by inner blocks.
 	Local bool
 	// Body, for a directive with a block, says what the block holds; nil for a directive that ends with `;`.
-	Body *Body
+	Body *BlockBody
 }
 
 // NoInherit returns the row with a value that inner blocks don't take over.
@@ -37,8 +37,8 @@ func (d Directive) NoInherit() Directive {
 	return d
 }
 
-// Body says how the block of a directive is read.
-type Body struct {
+// BlockBody says how the block of a directive is read.
+type BlockBody struct {
 	// Inner is the context of the statements inside; 0 for a raw block (map,
 	// types), whose statements Value.Set reads through Setting.Entries.
 	Inner Context

@@ -236,7 +236,7 @@ func (ld *Loader) set(lv *Level, row *Directive, st *Statement, lexErr *Error) e
 	return nil
 }
 
-func (b *Body) inner(outer Context) Context {
+func (b *BlockBody) inner(outer Context) Context {
 	if b == nil {
 		return 0
 	}

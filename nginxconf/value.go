@@ -129,14 +129,14 @@ func Call(name string, in Context, arity Arity, set func(s *Setting) error, doc 
 // before them with Setting.Inner in place, close (may be nil) after them.
 func Block(name string, in, inner Context, arity Arity, open, close func(s *Setting) error, doc string) Directive {
 	d := Call(name, in, arity, open, doc)
-	d.Body = &Body{Inner: inner, Close: close}
+	d.Body = &BlockBody{Inner: inner, Close: close}
 	return d
 }
 
 // Raw is a row with a block whose statements are entries, not directives; set reads them through Setting.Entries.
 func Raw(name string, in Context, arity Arity, set func(s *Setting) error, doc string) Directive {
 	d := Call(name, in, arity, set, doc)
-	d.Body = &Body{}
+	d.Body = &BlockBody{}
 	return d
 }
 

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"limpet/internal/errlog"
-	. "limpet/nginxconf"
+	"limpet/nginxconf"
 )
 
 // Words of client_body_in_file_only.
@@ -17,17 +17,23 @@ const (
 	BodyFileClean
 )
 
-// Words of other core directives.
+// Words of server_tokens.
 const (
 	TokensOff = iota
 	TokensOn
 	TokensBuild
+)
 
-	LingerOff = iota - 3
+// Words of lingering_close.
+const (
+	LingerOff = iota
 	LingerOn
 	LingerAlways
+)
 
-	SatisfyAll = iota - 6
+// Words of satisfy.
+const (
+	SatisfyAll = iota
 	SatisfyAny
 )
 
@@ -41,53 +47,53 @@ type KeepAlive struct {
 // needs at a server or location.
 // https://nginx.org/en/docs/http/ngx_http_core_module.html
 type Core struct {
-	ErrorLogs List[errlog.Target]
-	// ErrorLog is opened when the configuration is built.
-	ErrorLog struct{ V *errlog.Log }
+	ErrorLogs nginxconf.List[errlog.Target]
+	// ErrorLog is opened when the configuration is built; nil before.
+	ErrorLog *errlog.Log
 
-	ClientHeaderTimeout      Opt[time.Duration]
-	ClientHeaderBufferSize   Opt[int64]
-	LargeClientHeaderBuffers Opt[Buffers]
-	MaxHeaders               Opt[int]
-	IgnoreInvalidHeaders     Opt[bool]
-	MergeSlashes             Opt[bool]
-	UnderscoresInHeaders     Opt[bool]
+	ClientHeaderTimeout      nginxconf.Opt[time.Duration]
+	ClientHeaderBufferSize   nginxconf.Opt[int64]
+	LargeClientHeaderBuffers nginxconf.Opt[nginxconf.Buffers]
+	MaxHeaders               nginxconf.Opt[int]
+	IgnoreInvalidHeaders     nginxconf.Opt[bool]
+	MergeSlashes             nginxconf.Opt[bool]
+	UnderscoresInHeaders     nginxconf.Opt[bool]
 
-	ClientMaxBodySize      Opt[int64] // 0: no limit
-	ClientBodyBufferSize   Opt[int64]
-	ClientBodyTimeout      Opt[time.Duration]
-	ClientBodyTemp         Opt[TempPath]
-	ClientBodyInFileOnly   Opt[int]
-	ClientBodyInSingleBuf  Opt[bool]
-	SendTimeout            Opt[time.Duration]
-	KeepAliveTime          Opt[time.Duration]
-	KeepAliveTimeout       Opt[KeepAlive]
-	KeepAliveMinTimeout    Opt[time.Duration]
-	KeepAliveRequests      Opt[int]
-	KeepAliveDisable       Opt[uint32]
-	Satisfy                Opt[int]
-	AuthDelay              Opt[time.Duration]
-	LingeringClose         Opt[int]
-	LingeringTime          Opt[time.Duration]
-	LingeringTimeout       Opt[time.Duration]
-	ResetTimedout          Opt[bool]
-	AbsoluteRedirect       Opt[bool]
-	ServerNameInRedirect   Opt[bool]
-	PortInRedirect         Opt[bool]
-	MSIEPadding            Opt[bool]
-	MSIERefresh            Opt[bool]
-	LogNotFound            Opt[bool]
-	LogSubrequest          Opt[bool]
-	RecursiveErrorPages    Opt[bool]
-	ServerTokens           Opt[int]
-	ChunkedEncoding        Opt[bool]
-	ETag                   Opt[bool]
-	LimitRate              Opt[Text]
-	LimitRateAfter         Opt[Text]
-	DefaultType            Opt[string]
-	TCPNodelay             Opt[bool]
-	PostponeOutput         Opt[int64]
-	SubrequestOutputBuffer Opt[int64]
+	ClientMaxBodySize      nginxconf.Opt[int64] // 0: no limit
+	ClientBodyBufferSize   nginxconf.Opt[int64]
+	ClientBodyTimeout      nginxconf.Opt[time.Duration]
+	ClientBodyTemp         nginxconf.Opt[TempPath]
+	ClientBodyInFileOnly   nginxconf.Opt[int]
+	ClientBodyInSingleBuf  nginxconf.Opt[bool]
+	SendTimeout            nginxconf.Opt[time.Duration]
+	KeepAliveTime          nginxconf.Opt[time.Duration]
+	KeepAliveTimeout       nginxconf.Opt[KeepAlive]
+	KeepAliveMinTimeout    nginxconf.Opt[time.Duration]
+	KeepAliveRequests      nginxconf.Opt[int]
+	KeepAliveDisable       nginxconf.Opt[uint32]
+	Satisfy                nginxconf.Opt[int]
+	AuthDelay              nginxconf.Opt[time.Duration]
+	LingeringClose         nginxconf.Opt[int]
+	LingeringTime          nginxconf.Opt[time.Duration]
+	LingeringTimeout       nginxconf.Opt[time.Duration]
+	ResetTimedout          nginxconf.Opt[bool]
+	AbsoluteRedirect       nginxconf.Opt[bool]
+	ServerNameInRedirect   nginxconf.Opt[bool]
+	PortInRedirect         nginxconf.Opt[bool]
+	MSIEPadding            nginxconf.Opt[bool]
+	MSIERefresh            nginxconf.Opt[bool]
+	LogNotFound            nginxconf.Opt[bool]
+	LogSubrequest          nginxconf.Opt[bool]
+	RecursiveErrorPages    nginxconf.Opt[bool]
+	ServerTokens           nginxconf.Opt[int]
+	ChunkedEncoding        nginxconf.Opt[bool]
+	ETag                   nginxconf.Opt[bool]
+	LimitRate              nginxconf.Opt[Text]
+	LimitRateAfter         nginxconf.Opt[Text]
+	DefaultType            nginxconf.Opt[string]
+	TCPNodelay             nginxconf.Opt[bool]
+	PostponeOutput         nginxconf.Opt[int64]
+	SubrequestOutputBuffer nginxconf.Opt[int64]
 
 	// TempBody makes temporary files for bodies; set when the configuration is built.
 	TempBody *TempDir
@@ -95,57 +101,57 @@ type Core struct {
 
 // Directives lists the core directives that travel with requests. server,
 // location, listen and what else shapes the tree is internal/location's.
-func (c *Core) Directives() []Directive {
-	return []Directive{
-		Many("error_log", Main|HTTPServerLocation, Args1More, &c.ErrorLogs, parseErrorLog, "",
+func (c *Core) Directives() []nginxconf.Directive {
+	return []nginxconf.Directive{
+		nginxconf.Many("error_log", nginxconf.Main|nginxconf.HTTPServerLocation, nginxconf.Args1More, &c.ErrorLogs, parseErrorLog, "",
 			"Names a destination of the error log and its level."),
-		Msec("client_header_timeout", HTTPServer, &c.ClientHeaderTimeout, "60s", "Bounds the time to receive a request's header."),
-		Size("client_header_buffer_size", HTTPServer, &c.ClientHeaderBufferSize, "1k", "Sets the first buffer for a request's header."),
-		Bufs("large_client_header_buffers", HTTPServer, &c.LargeClientHeaderBuffers, "4 8k", "Sets the number and size of buffers for a long request line or header."),
-		Num("max_headers", HTTPServer, &c.MaxHeaders, "1000", "Bounds the number of a request's header fields."),
-		Flag("ignore_invalid_headers", HTTPServer, &c.IgnoreInvalidHeaders, "on", "Drops request header fields with invalid names."),
-		Flag("merge_slashes", HTTPServer, &c.MergeSlashes, "on", "Takes adjacent slashes of a URI for one."),
-		Flag("underscores_in_headers", HTTPServer, &c.UnderscoresInHeaders, "off", "Takes underscores in names of request header fields for valid."),
+		nginxconf.Msec("client_header_timeout", nginxconf.HTTPServer, &c.ClientHeaderTimeout, "60s", "Bounds the time to receive a request's header."),
+		nginxconf.Size("client_header_buffer_size", nginxconf.HTTPServer, &c.ClientHeaderBufferSize, "1k", "Sets the first buffer for a request's header."),
+		nginxconf.Bufs("large_client_header_buffers", nginxconf.HTTPServer, &c.LargeClientHeaderBuffers, "4 8k", "Sets the number and size of buffers for a long request line or header."),
+		nginxconf.Num("max_headers", nginxconf.HTTPServer, &c.MaxHeaders, "1000", "Bounds the number of a request's header fields."),
+		nginxconf.Flag("ignore_invalid_headers", nginxconf.HTTPServer, &c.IgnoreInvalidHeaders, "on", "Drops request header fields with invalid names."),
+		nginxconf.Flag("merge_slashes", nginxconf.HTTPServer, &c.MergeSlashes, "on", "Takes adjacent slashes of a URI for one."),
+		nginxconf.Flag("underscores_in_headers", nginxconf.HTTPServer, &c.UnderscoresInHeaders, "off", "Takes underscores in names of request header fields for valid."),
 
-		Offset("client_max_body_size", HTTPServerLocation, &c.ClientMaxBodySize, "1m", "Bounds the size of a request's body."),
-		Size("client_body_buffer_size", HTTPServerLocation, &c.ClientBodyBufferSize, "16k", "Sets the size from which a request's body goes to a temporary file."),
-		Msec("client_body_timeout", HTTPServerLocation, &c.ClientBodyTimeout, "60s", "Bounds the time between two reads of a request's body."),
-		Custom("client_body_temp_path", HTTPServerLocation, Args1234, &c.ClientBodyTemp, ParseTempPath, "client_body_temp", "Sets the folder for request bodies."),
-		Enum("client_body_in_file_only", HTTPServerLocation, &c.ClientBodyInFileOnly, []Word[int]{{Name: "off", Value: BodyFileOff}, {Name: "on", Value: BodyFileOn}, {Name: "clean", Value: BodyFileClean}}, "off", "Saves every request body to a file."),
-		Flag("client_body_in_single_buffer", HTTPServerLocation, &c.ClientBodyInSingleBuf, "off", "Keeps a request's body in one buffer, as it always is here."),
-		Msec("send_timeout", HTTPServerLocation, &c.SendTimeout, "60s", "Bounds the time between two writes of a response."),
-		Msec("keepalive_time", HTTPServerLocation, &c.KeepAliveTime, "1h", "Bounds the time in which a connection may serve requests."),
-		Custom("keepalive_timeout", HTTPServerLocation, Args12, &c.KeepAliveTimeout, parseKeepAlive, "75s", "Sets how long an idle client connection is kept."),
-		Msec("keepalive_min_timeout", HTTPServerLocation, &c.KeepAliveMinTimeout, "0", "Sets how long an idle client connection is at least kept on shutdown."),
-		Num("keepalive_requests", HTTPServerLocation, &c.KeepAliveRequests, "1000", "Bounds the number of requests of a connection."),
-		Mask("keepalive_disable", HTTPServerLocation, &c.KeepAliveDisable, []Word[uint32]{{Name: "none", Value: 1}, {Name: "msie6", Value: 2}, {Name: "safari", Value: 4}}, "msie6", "Keeps no connections of some browsers."),
-		Enum("satisfy", HTTPServerLocation, &c.Satisfy, []Word[int]{{Name: "all", Value: SatisfyAll}, {Name: "any", Value: SatisfyAny}}, "all", "Says whether all access modules must agree or one is enough."),
-		Msec("auth_delay", HTTPServerLocation, &c.AuthDelay, "0s", "Delays answers with 401."),
-		Enum("lingering_close", HTTPServerLocation, &c.LingeringClose, []Word[int]{{Name: "off", Value: LingerOff}, {Name: "on", Value: LingerOn}, {Name: "always", Value: LingerAlways}}, "on", "Says when data of a client is read on before closing."),
-		Msec("lingering_time", HTTPServerLocation, &c.LingeringTime, "30s", "Bounds the time of reading on before closing."),
-		Msec("lingering_timeout", HTTPServerLocation, &c.LingeringTimeout, "5s", "Bounds the wait for more data before closing."),
-		Flag("reset_timedout_connection", HTTPServerLocation, &c.ResetTimedout, "off", "Resets connections that timed out or end with 444."),
-		Flag("absolute_redirect", HTTPServerLocation, &c.AbsoluteRedirect, "on", "Makes redirects absolute."),
-		Flag("server_name_in_redirect", HTTPServerLocation, &c.ServerNameInRedirect, "off", "Puts the server's first name into redirects."),
-		Flag("port_in_redirect", HTTPServerLocation, &c.PortInRedirect, "on", "Puts the port into redirects."),
-		Flag("msie_padding", HTTPServerLocation, &c.MSIEPadding, "on", "Pads error pages for MSIE and Chrome."),
-		Flag("msie_refresh", HTTPServerLocation, &c.MSIERefresh, "off", "Answers MSIE with refreshes in place of redirects."),
-		Flag("log_not_found", HTTPServerLocation, &c.LogNotFound, "on", "Logs files that weren't found."),
-		Flag("log_subrequest", HTTPServerLocation, &c.LogSubrequest, "off", "Logs subrequests in the access log."),
-		Flag("recursive_error_pages", HTTPServerLocation, &c.RecursiveErrorPages, "off", "Lets an error page have an error page."),
-		Enum("server_tokens", HTTPServerLocation, &c.ServerTokens, []Word[int]{{Name: "off", Value: TokensOff}, {Name: "on", Value: TokensOn}, {Name: "build", Value: TokensBuild}}, "on", "Shows the version in error pages and the Server field."),
-		Flag("chunked_transfer_encoding", HTTPServerLocation, &c.ChunkedEncoding, "on", "Allows chunks towards HTTP/1.1 clients."),
-		Flag("etag", HTTPServerLocation, &c.ETag, "on", "Makes ETag fields for files."),
-		TextRow("limit_rate", HTTPServerLocation|LocationIf, &c.LimitRate, "0", "Limits the rate of a response, in bytes a second."),
-		TextRow("limit_rate_after", HTTPServerLocation|LocationIf, &c.LimitRateAfter, "0", "Sets the amount of a response that isn't limited in rate."),
-		Str("default_type", HTTPServerLocation, &c.DefaultType, "text/plain", "Sets the type of responses whose extension isn't known."),
-		Flag("tcp_nodelay", HTTPServerLocation, &c.TCPNodelay, "on", "Sends small pieces at once on kept connections."),
-		Size("postpone_output", HTTPServerLocation, &c.PostponeOutput, "1460", "Sets the size from which output is sent before it is complete."),
-		Size("subrequest_output_buffer_size", HTTPServerLocation, &c.SubrequestOutputBuffer, "8k", "Bounds a subrequest's response that is kept in memory."),
+		nginxconf.Offset("client_max_body_size", nginxconf.HTTPServerLocation, &c.ClientMaxBodySize, "1m", "Bounds the size of a request's body."),
+		nginxconf.Size("client_body_buffer_size", nginxconf.HTTPServerLocation, &c.ClientBodyBufferSize, "16k", "Sets the size from which a request's body goes to a temporary file."),
+		nginxconf.Msec("client_body_timeout", nginxconf.HTTPServerLocation, &c.ClientBodyTimeout, "60s", "Bounds the time between two reads of a request's body."),
+		nginxconf.Custom("client_body_temp_path", nginxconf.HTTPServerLocation, nginxconf.Args1234, &c.ClientBodyTemp, ParseTempPath, "client_body_temp", "Sets the folder for request bodies."),
+		nginxconf.Enum("client_body_in_file_only", nginxconf.HTTPServerLocation, &c.ClientBodyInFileOnly, []nginxconf.Word[int]{{Name: "off", Value: BodyFileOff}, {Name: "on", Value: BodyFileOn}, {Name: "clean", Value: BodyFileClean}}, "off", "Saves every request body to a file."),
+		nginxconf.Flag("client_body_in_single_buffer", nginxconf.HTTPServerLocation, &c.ClientBodyInSingleBuf, "off", "Keeps a request's body in one buffer, as it always is here."),
+		nginxconf.Msec("send_timeout", nginxconf.HTTPServerLocation, &c.SendTimeout, "60s", "Bounds the time between two writes of a response."),
+		nginxconf.Msec("keepalive_time", nginxconf.HTTPServerLocation, &c.KeepAliveTime, "1h", "Bounds the time in which a connection may serve requests."),
+		nginxconf.Custom("keepalive_timeout", nginxconf.HTTPServerLocation, nginxconf.Args12, &c.KeepAliveTimeout, parseKeepAlive, "75s", "Sets how long an idle client connection is kept."),
+		nginxconf.Msec("keepalive_min_timeout", nginxconf.HTTPServerLocation, &c.KeepAliveMinTimeout, "0", "Sets how long an idle client connection is at least kept on shutdown."),
+		nginxconf.Num("keepalive_requests", nginxconf.HTTPServerLocation, &c.KeepAliveRequests, "1000", "Bounds the number of requests of a connection."),
+		nginxconf.Mask("keepalive_disable", nginxconf.HTTPServerLocation, &c.KeepAliveDisable, []nginxconf.Word[uint32]{{Name: "none", Value: 1}, {Name: "msie6", Value: 2}, {Name: "safari", Value: 4}}, "msie6", "Keeps no connections of some browsers."),
+		nginxconf.Enum("satisfy", nginxconf.HTTPServerLocation, &c.Satisfy, []nginxconf.Word[int]{{Name: "all", Value: SatisfyAll}, {Name: "any", Value: SatisfyAny}}, "all", "Says whether all access modules must agree or one is enough."),
+		nginxconf.Msec("auth_delay", nginxconf.HTTPServerLocation, &c.AuthDelay, "0s", "Delays answers with 401."),
+		nginxconf.Enum("lingering_close", nginxconf.HTTPServerLocation, &c.LingeringClose, []nginxconf.Word[int]{{Name: "off", Value: LingerOff}, {Name: "on", Value: LingerOn}, {Name: "always", Value: LingerAlways}}, "on", "Says when data of a client is read on before closing."),
+		nginxconf.Msec("lingering_time", nginxconf.HTTPServerLocation, &c.LingeringTime, "30s", "Bounds the time of reading on before closing."),
+		nginxconf.Msec("lingering_timeout", nginxconf.HTTPServerLocation, &c.LingeringTimeout, "5s", "Bounds the wait for more data before closing."),
+		nginxconf.Flag("reset_timedout_connection", nginxconf.HTTPServerLocation, &c.ResetTimedout, "off", "Resets connections that timed out or end with 444."),
+		nginxconf.Flag("absolute_redirect", nginxconf.HTTPServerLocation, &c.AbsoluteRedirect, "on", "Makes redirects absolute."),
+		nginxconf.Flag("server_name_in_redirect", nginxconf.HTTPServerLocation, &c.ServerNameInRedirect, "off", "Puts the server's first name into redirects."),
+		nginxconf.Flag("port_in_redirect", nginxconf.HTTPServerLocation, &c.PortInRedirect, "on", "Puts the port into redirects."),
+		nginxconf.Flag("msie_padding", nginxconf.HTTPServerLocation, &c.MSIEPadding, "on", "Pads error pages for MSIE and Chrome."),
+		nginxconf.Flag("msie_refresh", nginxconf.HTTPServerLocation, &c.MSIERefresh, "off", "Answers MSIE with refreshes in place of redirects."),
+		nginxconf.Flag("log_not_found", nginxconf.HTTPServerLocation, &c.LogNotFound, "on", "Logs files that weren't found."),
+		nginxconf.Flag("log_subrequest", nginxconf.HTTPServerLocation, &c.LogSubrequest, "off", "Logs subrequests in the access log."),
+		nginxconf.Flag("recursive_error_pages", nginxconf.HTTPServerLocation, &c.RecursiveErrorPages, "off", "Lets an error page have an error page."),
+		nginxconf.Enum("server_tokens", nginxconf.HTTPServerLocation, &c.ServerTokens, []nginxconf.Word[int]{{Name: "off", Value: TokensOff}, {Name: "on", Value: TokensOn}, {Name: "build", Value: TokensBuild}}, "on", "Shows the version in error pages and the Server field."),
+		nginxconf.Flag("chunked_transfer_encoding", nginxconf.HTTPServerLocation, &c.ChunkedEncoding, "on", "Allows chunks towards HTTP/1.1 clients."),
+		nginxconf.Flag("etag", nginxconf.HTTPServerLocation, &c.ETag, "on", "Makes ETag fields for files."),
+		TextRow("limit_rate", nginxconf.HTTPServerLocation|nginxconf.LocationIf, &c.LimitRate, "0", "Limits the rate of a response, in bytes a second."),
+		TextRow("limit_rate_after", nginxconf.HTTPServerLocation|nginxconf.LocationIf, &c.LimitRateAfter, "0", "Sets the amount of a response that isn't limited in rate."),
+		nginxconf.Str("default_type", nginxconf.HTTPServerLocation, &c.DefaultType, "text/plain", "Sets the type of responses whose extension isn't known."),
+		nginxconf.Flag("tcp_nodelay", nginxconf.HTTPServerLocation, &c.TCPNodelay, "on", "Sends small pieces at once on kept connections."),
+		nginxconf.Size("postpone_output", nginxconf.HTTPServerLocation, &c.PostponeOutput, "1460", "Sets the size from which output is sent before it is complete."),
+		nginxconf.Size("subrequest_output_buffer_size", nginxconf.HTTPServerLocation, &c.SubrequestOutputBuffer, "8k", "Bounds a subrequest's response that is kept in memory."),
 	}
 }
 
-func parseErrorLog(s *Setting) ([]errlog.Target, error) {
+func parseErrorLog(s *nginxconf.Setting) ([]errlog.Target, error) {
 	args := make([]string, len(s.Args))
 	for i := range s.Args {
 		args[i] = s.Arg(i)
@@ -160,15 +166,15 @@ func parseErrorLog(s *Setting) ([]errlog.Target, error) {
 	return []errlog.Target{t}, nil
 }
 
-func parseKeepAlive(s *Setting) (KeepAlive, error) {
+func parseKeepAlive(s *nginxconf.Setting) (KeepAlive, error) {
 	var k KeepAlive
 	var ok bool
-	if k.Timeout, ok = ParseTime(s.Arg(0), true); !ok {
-		return k, Brief("invalid value")
+	if k.Timeout, ok = nginxconf.ParseTime(s.Arg(0), true); !ok {
+		return k, nginxconf.Brief("invalid value")
 	}
 	if len(s.Args) == 2 {
-		if k.Header, ok = ParseTime(s.Arg(1), false); !ok {
-			return k, Brief("invalid value")
+		if k.Header, ok = nginxconf.ParseTime(s.Arg(1), false); !ok {
+			return k, nginxconf.Brief("invalid value")
 		}
 	}
 	return k, nil
@@ -181,10 +187,10 @@ type TempPath struct {
 }
 
 // ParseTempPath parses the arguments of a *_temp_path directive.
-func ParseTempPath(s *Setting) (TempPath, error) {
+func ParseTempPath(s *nginxconf.Setting) (TempPath, error) {
 	t := TempPath{Dir: s.Loader.PrefixPath(s.Arg(0))}
 	for i := 1; i < len(s.Args); i++ {
-		n, ok := ParseNum(s.Arg(i))
+		n, ok := nginxconf.ParseNum(s.Arg(i))
 		if !ok || n == 0 || n > 3 {
 			return t, fmt.Errorf(`invalid value "%s"`, s.Arg(i))
 		}
@@ -223,7 +229,7 @@ func (d *TempDir) Create(r *Request) (*os.File, error) {
 
 // ParseRate reads a size without unit k or m for limit_rate's variables; 0 when it is no size.
 func ParseRate(b []byte) int64 {
-	n, ok := ParseSize(string(b))
+	n, ok := nginxconf.ParseSize(string(b))
 	if !ok {
 		if f, err := strconv.ParseInt(string(b), 10, 64); err == nil {
 			return f

@@ -9,7 +9,7 @@ import (
 // Logf writes a line about the request to the error log in force, with nginx's
 // tail: client, server, request, upstream, host, referrer.
 func (r *Request) Logf(level errlog.Level, format string, args ...any) {
-	log := r.Scope.Core.ErrorLog.V
+	log := r.Scope.Core.ErrorLog
 	if !log.Enabled(level) {
 		return
 	}
