@@ -1,0 +1,87 @@
+package tcp
+
+import "time"
+
+// side is the deadline of one direction.
+//
+// The runtime's deadline is moved rarely, since each move costs more than a read. The invariant: while the goroutine
+// waits, the runtime's deadline (at) is never later than the moment the wait is due to end (due); it may be earlier.
+// A wait that it ends too early finds due in the future, sets it as the deadline, and waits again. So a connection
+// that is read a thousand times a second with a timeout of a minute moves the deadline once a minute, and no wait
+// outlasts its timeout.
+type side struct {
+	timeout time.Duration
+	due     time.Time // when this wait ends; zero: not known yet, or never
+	known   bool      // due is that of this operation
+	at      time.Time // the runtime's deadline; zero: none
+	set     func(time.Time) error
+}
+
+// longAgo is a deadline that ends every wait at once.
+var longAgo = time.Unix(1, 0)
+
+// begin starts an operation. The clock is looked at only once it has to wait.
+func (s *side) begin() { s.known = false }
+
+// arm prepares for a wait: it keeps the invariant. Its error is why no wait is possible any more.
+func (c *Conn) arm(s *side) error {
+	if !s.known {
+		s.known = true
+		s.due = time.Time{}
+		if s.timeout > 0 {
+			s.due = time.Now().Add(s.timeout)
+		}
+	}
+	if s.due.IsZero() || !s.at.IsZero() && !s.at.After(s.due) {
+		return nil
+	}
+	return c.rearm(s)
+}
+
+// rearm sets the runtime's deadline to due, unless the connection has been interrupted.
+func (c *Conn) rearm(s *side) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.interrupted != nil {
+		return c.interrupted
+	}
+	s.at = s.due
+	return s.set(s.due)
+}
+
+// late judges an error of the runtime's wait: nil to go on, when the deadline was earlier than due.
+func (c *Conn) late(s *side, err error) error {
+	if !isDeadline(err) {
+		return err
+	}
+	if !s.known { // the deadline passed before the operation: none of its time is used
+		s.known, s.due = true, time.Time{}
+		if s.timeout > 0 {
+			s.due = time.Now().Add(s.timeout)
+		}
+	} else if !s.due.IsZero() && !time.Now().Before(s.due) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.interrupted != nil {
+			return c.interrupted
+		}
+		return ErrTimeout
+	}
+	return c.rearm(s)
+}
+
+// Abort makes every wait on the connection, under way or to come, fail with ErrAborted.
+func (c *Conn) Abort() { c.interrupt(ErrAborted) }
+
+// interrupt ends the waits on the connection with a cause; the first cause stays.
+func (c *Conn) interrupt(cause error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.interrupted != nil {
+		return
+	}
+	c.interrupted = cause
+	c.sock.SetReadDeadline(longAgo)
+	c.sock.SetWriteDeadline(longAgo)
+	c.wakeSleeper()
+}

@@ -1,0 +1,159 @@
+package tcp
+
+import (
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// DialOptions are the options of a connection to an upstream; zero ones are the system's.
+type DialOptions struct {
+	Timeout     time.Duration  // of connecting; 0: the system's
+	LocalAddr   netip.AddrPort // bound to; port 0: chosen when connecting
+	SndBuf      int
+	RcvBuf      int
+	KeepAlive   bool
+	Transparent bool  // LocalAddr may be another machine's
+	Guard       *Conn // the client: its hangup ends the wait, and goes on guarding the connection until Guard(nil)
+}
+
+// Dial connects to a literal address, ip:port or [ip]:port for "tcp", a path for "unix". The socket is made by hand:
+// net.Dialer's goroutine, context and address lists cost more than the connection. A failed connect is a
+// *os.SyscallError around the system's error, a late one ErrTimeout.
+func Dial(network, addr string, opt DialOptions) (*Conn, error) {
+	sa, family, remote, err := dialAddr(network, addr)
+	if err != nil {
+		return nil, err
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	if err := opt.apply(fd, family); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	err = unix.Connect(fd, sa)
+	if err != nil && err != unix.EINPROGRESS && err != unix.EINTR {
+		unix.Close(fd)
+		return nil, os.NewSyscallError("connect", err)
+	}
+	c, e := fromFD(fd, remote)
+	if e != nil {
+		return nil, e
+	}
+	if opt.Guard != nil {
+		opt.Guard.Guard(c)
+	}
+	if err == nil {
+		return c, nil
+	}
+	c.SetWriteTimeout(opt.Timeout)
+	c.out.op = opConnect
+	_, err = c.waitWrite()
+	c.SetWriteTimeout(0)
+	if err != nil {
+		if opt.Guard != nil {
+			opt.Guard.Guard(nil)
+		}
+		c.sock.Close()
+		if e, ok := err.(syscall.Errno); ok {
+			err = os.NewSyscallError("connect", e)
+		}
+		return nil, err
+	}
+	return c, nil
+}
+
+// fromFD makes a connection of a non-blocking socket, which it owns.
+func fromFD(fd int, remote netip.AddrPort) (*Conn, error) {
+	f := os.NewFile(uintptr(fd), "socket")
+	raw, err := f.SyscallConn()
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	c := &Conn{sock: f, raw: raw}
+	c.addrs.remote = remote
+	c.init()
+	return c, nil
+}
+
+// dialAddr parses a literal address.
+func dialAddr(network, addr string) (unix.Sockaddr, int, netip.AddrPort, error) {
+	if network == "unix" {
+		return &unix.SockaddrUnix{Name: addr}, unix.AF_UNIX, netip.AddrPort{}, nil
+	}
+	ap, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return nil, 0, ap, err
+	}
+	sa, family := sockaddr(ap)
+	return sa, family, ap, nil
+}
+
+// sockaddr is the system's form of an address, and its family.
+func sockaddr(ap netip.AddrPort) (unix.Sockaddr, int) {
+	if ap.Addr().Is4() {
+		return &unix.SockaddrInet4{Port: int(ap.Port()), Addr: ap.Addr().As4()}, unix.AF_INET
+	}
+	return &unix.SockaddrInet6{Port: int(ap.Port()), Addr: ap.Addr().As16()}, unix.AF_INET6
+}
+
+// apply sets the options on a fresh socket.
+func (opt *DialOptions) apply(fd, family int) error {
+	set := func(level, name, value int) error {
+		return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, level, name, value))
+	}
+	var errs [6]error
+	if family != unix.AF_UNIX {
+		errs[0] = set(unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	}
+	if opt.SndBuf > 0 {
+		errs[1] = set(unix.SOL_SOCKET, unix.SO_SNDBUF, opt.SndBuf)
+	}
+	if opt.RcvBuf > 0 {
+		errs[2] = set(unix.SOL_SOCKET, unix.SO_RCVBUF, opt.RcvBuf)
+	}
+	if opt.KeepAlive {
+		errs[3] = set(unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+	}
+	if opt.Transparent && family == unix.AF_INET {
+		errs[4] = set(unix.SOL_IP, unix.IP_TRANSPARENT, 1)
+	} else if opt.Transparent && family == unix.AF_INET6 {
+		errs[4] = set(unix.SOL_IPV6, unix.IPV6_TRANSPARENT, 1)
+	}
+	if opt.LocalAddr.IsValid() {
+		if opt.LocalAddr.Port() == 0 { // the port is chosen by connect, when the other end is known
+			if err := set(unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1); err != nil && family == unix.AF_INET {
+				return err
+			}
+		}
+		sa, _ := sockaddr(opt.LocalAddr)
+		errs[5] = os.NewSyscallError("bind", unix.Bind(fd, sa))
+	}
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// connectState is how a connect under way has ended; EAGAIN: it hasn't.
+func connectState(fd int) syscall.Errno {
+	v, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err != nil {
+		return err.(syscall.Errno)
+	}
+	if v != 0 {
+		return syscall.Errno(v)
+	}
+	if _, err = unix.Getpeername(fd); err == unix.ENOTCONN {
+		return syscall.EAGAIN
+	}
+	return 0
+}

@@ -1,0 +1,280 @@
+package tcp
+
+import (
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// op is what a callback does with the descriptor.
+type op uint8
+
+const (
+	opPlain    op = iota // recvfrom, sendto
+	opPeek               // recvfrom that takes nothing
+	opSplice             // splice to or from a pipe
+	opVector             // sendmsg
+	opSendFile           // sendfile
+	opConnect            // the end of connect
+)
+
+// reader is the state of the read operation under way; its callback is made once.
+type reader struct {
+	side side
+	call func(fd uintptr) bool
+	op   op
+	try  bool // don't wait
+	buf  []byte
+	pipe int // opSplice
+	max  int // opSplice
+	n    int
+	err  error
+}
+
+// writer is the state of the write operation under way; its callback is made once.
+type writer struct {
+	side side
+	call func(fd uintptr) bool
+	op   op
+	buf  []byte
+	file int   // opSplice, opSendFile
+	off  int64 // opSendFile
+	max  int   // opSplice, opSendFile
+	iov  [3]unix.Iovec
+	msg  unix.Msghdr
+	n    int
+	err  error
+}
+
+// readWire reads from the socket itself.
+func (c *Conn) readWire(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if c.raw == nil {
+		return c.readMethod(p)
+	}
+	c.in.op, c.in.buf = opPlain, p
+	n, err := c.waitRead()
+	if n == 0 && err == nil {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// waitRead runs the callback until it has done its work or the wait has failed.
+func (c *Conn) waitRead() (int, error) {
+	in := &c.in
+	in.side.begin()
+	for {
+		err := c.raw.Read(in.call)
+		if err == nil {
+			err = in.err
+		} else if err = c.late(&in.side, err); err == nil {
+			continue
+		} else if in.try && err == ErrTimeout {
+			err = ErrWouldBlock
+		}
+		in.buf = nil
+		if err != nil {
+			return 0, err
+		}
+		return in.n, nil
+	}
+}
+
+// readReady is the read callback. It says whether the operation has ended.
+func (c *Conn) readReady(fd uintptr) bool {
+	in := &c.in
+	for {
+		var n uintptr
+		var e syscall.Errno
+		switch in.op {
+		case opSplice:
+			n, _, e = syscall.RawSyscall6(unix.SYS_SPLICE, fd, 0, uintptr(in.pipe), 0, uintptr(in.max), unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
+		case opPeek:
+			n, _, e = syscall.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(in.buf))), uintptr(len(in.buf)), unix.MSG_PEEK, 0, 0)
+		default:
+			n, _, e = syscall.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(in.buf))), uintptr(len(in.buf)), 0, 0, 0)
+		}
+		switch e {
+		case 0:
+			in.n, in.err = int(n), nil
+			return true
+		case syscall.EINTR:
+			continue
+		case syscall.EAGAIN:
+			if in.try {
+				in.err = ErrWouldBlock
+				return true
+			}
+			in.err = c.arm(&in.side)
+			return in.err != nil
+		}
+		in.err = e
+		return true
+	}
+}
+
+// readMethod is readWire through the methods of net.Conn.
+func (c *Conn) readMethod(p []byte) (int, error) {
+	in := &c.in
+	if in.try {
+		in.side.at = longAgo
+		c.nc.SetReadDeadline(longAgo)
+		n, err := c.nc.Read(p)
+		if err != nil && isDeadline(err) {
+			err = ErrWouldBlock
+		}
+		return n, err
+	}
+	in.side.begin()
+	if err := c.arm(&in.side); err != nil {
+		return 0, err
+	}
+	for {
+		n, err := c.nc.Read(p)
+		if n > 0 || err == nil || err == io.EOF {
+			return n, err
+		}
+		if err = c.late(&in.side, err); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// writeWire writes all of p to the socket itself.
+func (c *Conn) writeWire(p []byte) (int, error) {
+	done := 0
+	for done < len(p) {
+		var n int
+		var err error
+		if c.raw == nil {
+			n, err = c.writeMethod(p[done:])
+		} else {
+			c.out.op, c.out.buf = opPlain, p[done:]
+			n, err = c.waitWrite()
+		}
+		done += n
+		if err != nil {
+			return done, err
+		}
+	}
+	return done, nil
+}
+
+// waitWrite runs the callback until it has done its work or the wait has failed.
+func (c *Conn) waitWrite() (int, error) {
+	out := &c.out
+	out.side.begin()
+	for {
+		err := c.raw.Write(out.call)
+		if err == nil {
+			err = out.err
+		} else if err = c.late(&out.side, err); err == nil {
+			continue
+		}
+		out.buf = nil
+		if err != nil {
+			return 0, err
+		}
+		return out.n, nil
+	}
+}
+
+// writeReady is the write callback. It says whether the operation has ended.
+func (c *Conn) writeReady(fd uintptr) bool {
+	out := &c.out
+	for {
+		var n uintptr
+		var e syscall.Errno
+		switch out.op {
+		case opSplice:
+			n, _, e = syscall.RawSyscall6(unix.SYS_SPLICE, uintptr(out.file), 0, fd, 0, uintptr(out.max), unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
+		case opSendFile:
+			// Reading the file may wait for the disk: the scheduler has to know.
+			n, _, e = syscall.Syscall6(unix.SYS_SENDFILE, fd, uintptr(out.file), uintptr(unsafe.Pointer(&out.off)), uintptr(out.max), 0, 0)
+		case opVector:
+			n, _, e = syscall.RawSyscall6(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&out.msg)), unix.MSG_NOSIGNAL, 0, 0, 0)
+		case opConnect:
+			n, e = 0, connectState(int(fd))
+		default:
+			n, _, e = syscall.RawSyscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(out.buf))), uintptr(len(out.buf)), unix.MSG_NOSIGNAL, 0, 0)
+		}
+		switch e {
+		case 0:
+			out.n, out.err = int(n), nil
+			return true
+		case syscall.EINTR:
+			continue
+		case syscall.EAGAIN:
+			out.err = c.arm(&out.side)
+			return out.err != nil
+		}
+		out.err = e
+		return true
+	}
+}
+
+// writeMethod is one write through the methods of net.Conn.
+func (c *Conn) writeMethod(p []byte) (int, error) {
+	c.out.side.begin()
+	if err := c.arm(&c.out.side); err != nil {
+		return 0, err
+	}
+	n, err := c.nc.Write(p)
+	if n == 0 && err != nil {
+		err = c.late(&c.out.side, err)
+	} else if err != nil && isDeadline(err) {
+		err = nil // some of it went: that is progress
+	}
+	return n, err
+}
+
+// Writev writes a, then b, with one system call where the socket takes them at once.
+func (c *Conn) Writev(a, b []byte) (int, error) {
+	if len(a) == 0 || len(b) == 0 || c.raw == nil || c.tls != nil {
+		n, err := c.Write(a)
+		if err != nil || len(b) == 0 {
+			return n, err
+		}
+		m, err := c.Write(b)
+		return n + m, err
+	}
+	out := &c.out
+	out.op = opVector
+	out.iov[0].Base, out.iov[1].Base = unsafe.SliceData(a), unsafe.SliceData(b)
+	out.iov[0].SetLen(len(a))
+	out.iov[1].SetLen(len(b))
+	out.msg.Iov, out.msg.Iovlen = &out.iov[0], 2
+	n, err := c.waitWrite()
+	out.iov[0].Base, out.iov[1].Base = nil, nil
+	switch {
+	case err != nil:
+		return n, err
+	case n < len(a):
+		m, err := c.writeWire(a[n:])
+		if n += m; err != nil {
+			return n, err
+		}
+		m, err = c.writeWire(b)
+		return n + m, err
+	}
+	m, err := c.writeWire(b[n-len(a):])
+	return n + m, err
+}
+
+// isDeadline says whether err is a passed deadline of the runtime.
+func isDeadline(err error) bool {
+	if e, ok := err.(*net.OpError); ok {
+		err = e.Err
+	}
+	if e, ok := err.(*os.PathError); ok {
+		err = e.Err
+	}
+	return err == os.ErrDeadlineExceeded
+}

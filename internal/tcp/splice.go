@@ -1,0 +1,125 @@
+package tcp
+
+import (
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// chunk is how much one splice, sendfile or copy moves.
+const chunk = 64 << 10
+
+// SendFile writes n bytes of f from off, by sendfile on a plain connection. It returns how many were written; a file
+// that ends early is io.ErrUnexpectedEOF.
+func (c *Conn) SendFile(f *os.File, off, n int64) (int64, error) {
+	if c.raw == nil || c.tls != nil {
+		m, err := io.CopyN(onlyWriter{c}, io.NewSectionReader(f, off, n), n)
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return m, err
+	}
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	done := int64(0)
+	// Control, not Fd: Fd would make the file blocking, and Control keeps it open meanwhile.
+	e := raw.Control(func(fd uintptr) {
+		for done < n && err == nil {
+			var m int
+			c.out.op, c.out.file, c.out.off, c.out.max = opSendFile, int(fd), off+done, int(min(n-done, 1<<30))
+			if m, err = c.waitWrite(); m == 0 && err == nil {
+				err = io.ErrUnexpectedEOF
+			}
+			done += int64(m)
+		}
+	})
+	if err == nil {
+		err = e
+	}
+	return done, err
+}
+
+// onlyWriter hides everything but Write.
+type onlyWriter struct{ io.Writer }
+
+// Splice moves n bytes from src to dst, or everything until src ends when n < 0, through a pipe in the kernel where both
+// are plain. It returns how many reached dst; src ending before n is io.ErrUnexpectedEOF. Bytes that were put back on
+// src go first.
+func Splice(dst, src *Conn, n int64) (int64, error) {
+	if dst.raw == nil || src.raw == nil || dst.tls != nil || src.tls != nil {
+		return copyConn(dst, src, n)
+	}
+	done := int64(0)
+	if k := len(src.pushed); k > 0 {
+		if n >= 0 {
+			k = int(min(int64(k), n))
+		}
+		m, err := dst.Write(src.pushed[:k])
+		src.pushed = src.pushed[m:]
+		if done += int64(m); err != nil {
+			return done, err
+		}
+	}
+	if done == n {
+		return done, nil
+	}
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		m, err := copyConn(dst, src, n-done)
+		return done + m, err
+	}
+	defer unix.Close(p[0])
+	defer unix.Close(p[1])
+	for done != n {
+		src.in.op, src.in.pipe, src.in.max = opSplice, p[1], chunk
+		if n > 0 {
+			src.in.max = int(min(n-done, chunk))
+		}
+		k, err := src.waitRead()
+		if k == 0 {
+			if err == nil && n >= 0 {
+				err = io.ErrUnexpectedEOF
+			}
+			return done, err
+		}
+		for k > 0 {
+			dst.out.op, dst.out.file, dst.out.max = opSplice, p[0], k
+			m, err := dst.waitWrite()
+			done += int64(m)
+			if err != nil {
+				return done, err
+			}
+			k -= m
+		}
+	}
+	return done, nil
+}
+
+// copyConn is Splice through a buffer.
+func copyConn(dst, src *Conn, n int64) (int64, error) {
+	buf := make([]byte, 32<<10)
+	done := int64(0)
+	for n < 0 || done < n {
+		p := buf
+		if n >= 0 {
+			p = p[:min(int64(len(p)), n-done)]
+		}
+		k, err := src.Read(p)
+		m, werr := dst.Write(p[:k])
+		done += int64(m)
+		switch {
+		case werr != nil:
+			return done, werr
+		case err == io.EOF && n < 0:
+			return done, nil
+		case err == io.EOF:
+			return done, io.ErrUnexpectedEOF
+		case err != nil:
+			return done, err
+		}
+	}
+	return done, nil
+}

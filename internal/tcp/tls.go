@@ -1,0 +1,69 @@
+package tcp
+
+import (
+	"crypto/tls"
+	"net"
+	"time"
+)
+
+// ServerTLS starts a TLS session as the server and does the handshake, within timeout (0: none). Bytes that were put back
+// are part of it. After an error the connection is only good for Close.
+func (c *Conn) ServerTLS(cfg *tls.Config, timeout time.Duration) error {
+	return c.startTLS(tls.Server(&wire{c: c, before: c.pushed}, cfg), timeout)
+}
+
+// ClientTLS starts a TLS session as the client and does the handshake, within timeout (0: none).
+func (c *Conn) ClientTLS(cfg *tls.Config, timeout time.Duration) error {
+	return c.startTLS(tls.Client(&wire{c: c, before: c.pushed}, cfg), timeout)
+}
+
+// startTLS does the handshake, during which the timeout bounds each wait and a timer the whole.
+func (c *Conn) startTLS(session *tls.Conn, timeout time.Duration) error {
+	c.pushed = nil
+	read, write := c.in.side.timeout, c.out.side.timeout
+	if timeout > 0 {
+		c.SetReadTimeout(timeout)
+		c.SetWriteTimeout(timeout)
+		late := time.AfterFunc(timeout, func() { c.interrupt(ErrTimeout) })
+		defer late.Stop()
+	}
+	err := session.Handshake()
+	c.SetReadTimeout(read)
+	c.SetWriteTimeout(write)
+	if err == nil {
+		c.tls = session
+	}
+	return err
+}
+
+// TLS returns the session's state, or nil on a plain connection.
+func (c *Conn) TLS() *tls.ConnectionState {
+	if c.tls == nil {
+		return nil
+	}
+	state := c.tls.ConnectionState()
+	return &state
+}
+
+// wire is the connection underneath a TLS session, so that its timeouts and interruptions hold there too.
+type wire struct {
+	c      *Conn
+	before []byte // read from the socket before the session began
+}
+
+func (w *wire) Read(p []byte) (int, error) {
+	if len(w.before) > 0 {
+		n := copy(p, w.before)
+		w.before = w.before[n:]
+		return n, nil
+	}
+	return w.c.readWire(p)
+}
+
+func (w *wire) Write(p []byte) (int, error)      { return w.c.writeWire(p) }
+func (w *wire) Close() error                     { return w.c.sock.Close() }
+func (w *wire) LocalAddr() net.Addr              { return w.c.LocalAddr() }
+func (w *wire) RemoteAddr() net.Addr             { return w.c.RemoteAddr() }
+func (w *wire) SetDeadline(time.Time) error      { return nil } // the connection's timeouts hold
+func (w *wire) SetReadDeadline(time.Time) error  { return nil }
+func (w *wire) SetWriteDeadline(time.Time) error { return nil }

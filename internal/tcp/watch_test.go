@@ -1,0 +1,178 @@
+package tcp
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestHangupOfTheClientEndsTheWaitForTheUpstream(t *testing.T) {
+	w, err := NewWatcher()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	for _, leave := range []func(*Conn) error{(*Conn).Close, (*Conn).Reset, (*Conn).CloseWrite} {
+		server, client := pair(t, "tcp")
+		if err := w.Watch(server); err != nil {
+			t.Fatal(err)
+		}
+		_, up := pair(t, "tcp")
+		server.Guard(up)
+		time.AfterFunc(20*time.Millisecond, func() { leave(client) })
+		if _, err := up.Read(make([]byte, 1)); err != ErrHangup {
+			t.Errorf("Read: %v", err)
+		}
+		if err := server.Sleep(time.Hour); err != ErrHangup || !server.HungUp() {
+			t.Errorf("Sleep: %v", err)
+		}
+		if up.Fresh() {
+			t.Error("an interrupted connection is fresh")
+		}
+		server.Close()
+	}
+	if n := len(w.conns); n != 0 {
+		t.Errorf("%d closed connections are still watched", n)
+	}
+}
+
+func TestGuardedNoMoreIsNotInterrupted(t *testing.T) {
+	w, err := NewWatcher()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	server, client := pair(t, "tcp")
+	w.Watch(server)
+	_, up := pair(t, "tcp")
+	server.Guard(up)
+	server.Guard(nil)
+	client.Close()
+	if err := server.Sleep(time.Hour); err != ErrHangup {
+		t.Errorf("Sleep: %v", err)
+	}
+	if !up.Fresh() {
+		t.Error("interrupted")
+	}
+	server.Guard(up)
+	if _, err := up.Read(make([]byte, 1)); err != ErrHangup {
+		t.Errorf("guarded on behalf of one gone: %v", err)
+	}
+}
+
+func TestSpliceAndSendFile(t *testing.T) {
+	body := strings.Repeat("0123456789", 100_000)
+	path := filepath.Join(t.TempDir(), "f")
+	os.WriteFile(path, []byte("head"+body), 0o600)
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, n := range []int64{int64(len(body)), -1} {
+		in, from := pair(t, "tcp")
+		to, out := pair(t, "unix")
+		done := make(chan error, 2)
+		go func() {
+			_, err := from.SendFile(f, 4, int64(len(body)))
+			from.CloseWrite()
+			done <- err
+		}()
+		go func() {
+			in.Unread([]byte(read(t, in, 7)))
+			m, err := Splice(out, in, n)
+			if m != int64(len(body)) {
+				t.Errorf("spliced %d", m)
+			}
+			out.CloseWrite()
+			done <- err
+		}()
+		got, err := io.ReadAll(to)
+		if err != nil || string(got) != body {
+			t.Errorf("%d bytes arrived, %v", len(got), err)
+		}
+		for range 2 {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	server, client := pair(t, "tcp")
+	write(t, client, "abc")
+	client.CloseWrite()
+	if n, err := Splice(client, server, 5); n != 0 && err != io.ErrUnexpectedEOF {
+		t.Errorf("early end: %d, %v", n, err)
+	}
+}
+
+// certificate makes a self-signed one.
+func certificate(t *testing.T) tls.Certificate {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"x"}}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+func TestTLS(t *testing.T) {
+	server, client := pair(t, "tcp")
+	done := make(chan error)
+	go func() {
+		server.Unread([]byte(read(t, server, 3))) // sniffed
+		done <- server.ServerTLS(&tls.Config{Certificates: []tls.Certificate{certificate(t)}}, 5*time.Second)
+	}()
+	if err := client.ClientTLS(&tls.Config{InsecureSkipVerify: true}, 5*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if server.TLS() == nil || server.TLS().Version != tls.VersionTLS13 {
+		t.Error("no TLS 1.3 session")
+	}
+	if !client.Fresh() || !server.Fresh() {
+		t.Error("not fresh after the handshake (session tickets)")
+	}
+	client.Write([]byte("hello"))
+	if err := server.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 10)
+	if n, err := server.Read(b); string(b[:n]) != "hello" || err != nil {
+		t.Errorf("Read after Wait: %q, %v", b[:n], err)
+	}
+	client.Write([]byte("ab"))
+	read(t, server, 1)
+	if err := server.Wait(); err != nil { // the byte is in the session, not in the socket
+		t.Fatal(err)
+	}
+	read(t, server, 1)
+	if _, err := server.TryRead(b); err != ErrWouldBlock {
+		t.Errorf("TryRead: %v", err)
+	}
+	server.SetReadTimeout(10 * time.Millisecond)
+	if _, err := server.Read(b); err != ErrTimeout {
+		t.Errorf("Read: %v", err)
+	}
+}
+
+func TestTLSHandshakeHasATimeout(t *testing.T) {
+	server, _ := pair(t, "tcp")
+	if err := server.ServerTLS(&tls.Config{Certificates: []tls.Certificate{certificate(t)}}, 20*time.Millisecond); err != ErrTimeout {
+		t.Errorf("handshake: %v", err)
+	}
+}
