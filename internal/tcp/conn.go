@@ -218,6 +218,8 @@ func (c *Conn) CloseWrite() error {
 func (c *Conn) Close() error {
 	c.unwatch()
 	if c.tls != nil {
+		late := time.AfterFunc(5*time.Second, c.Abort) // a peer that doesn't read can't hold the goodbye up
+		defer late.Stop()
 		return c.tls.Close() // closes the socket through wire
 	}
 	return c.sock.Close()

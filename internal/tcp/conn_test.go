@@ -97,8 +97,10 @@ func TestTimeoutEndsTheWaitNeitherEarlyNorNever(t *testing.T) {
 	server, client := pair(t, "tcp")
 	server.SetReadTimeout(100 * time.Millisecond)
 	for range 3 { // the deadline set by an earlier wait must not cut a later one short
-		time.AfterFunc(60*time.Millisecond, func() { client.Write([]byte("b")) })
+		wrote := make(chan struct{})
+		time.AfterFunc(60*time.Millisecond, func() { client.Write([]byte("b")); close(wrote) })
 		read(t, server, 1)
+		<-wrote
 	}
 	start := time.Now()
 	_, err := server.Read(make([]byte, 1))
@@ -117,8 +119,10 @@ func TestTimeoutEndsTheWaitNeitherEarlyNorNever(t *testing.T) {
 func TestShorterTimeoutHoldsAfterALongerOne(t *testing.T) {
 	server, client := pair(t, "tcp")
 	server.SetReadTimeout(time.Hour)
-	time.AfterFunc(10*time.Millisecond, func() { client.Write([]byte("b")) })
+	wrote := make(chan struct{})
+	time.AfterFunc(10*time.Millisecond, func() { client.Write([]byte("b")); close(wrote) })
 	read(t, server, 1)
+	<-wrote
 	server.SetReadTimeout(20 * time.Millisecond)
 	if _, err := server.Read(make([]byte, 1)); err != ErrTimeout {
 		t.Errorf("Read: %v", err)
