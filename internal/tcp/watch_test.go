@@ -109,7 +109,8 @@ func TestSpliceAndSendFile(t *testing.T) {
 	server, client := pair(t, "tcp")
 	write(t, client, "abc")
 	client.CloseWrite()
-	if n, err := Splice(client, server, 5); n != 0 && err != io.ErrUnexpectedEOF {
+	_, out := pair(t, "tcp")
+	if n, err := Splice(out, server, 5); n != 3 || err != io.ErrUnexpectedEOF {
 		t.Errorf("early end: %d, %v", n, err)
 	}
 }
