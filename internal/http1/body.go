@@ -1,0 +1,172 @@
+package http1
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"limpet/internal/ngx"
+	"limpet/internal/tcp"
+)
+
+// bodyReader is where the reading of a request's body stands.
+type bodyReader struct {
+	done    bool
+	chunked bool
+	remain  int64 // of a body with Content-Length
+	dec     ChunkDecoder
+	got     int64 // bytes handed out
+	expect  bool  // the client waits for 100 Continue
+	trailer ngx.Header
+}
+
+// startBody sets the reading of a body up by the request's framing.
+func (c *conn) startBody(r *ngx.Request) {
+	b := &c.x.body
+	trailer := b.trailer
+	trailer.Reset()
+	*b = bodyReader{chunked: r.Chunked, remain: max(r.Length, 0), done: !r.HasBody(), trailer: trailer}
+	if r.Chunked {
+		b.dec.Reset()
+	}
+	if h := r.In.Get(ngx.HeaderExpect); h != nil && r.Proto >= ngx.HTTP11 && ngx.EqualFold(h, "100-continue") {
+		b.expect = true
+	}
+}
+
+// ReadBody implements ngx.Wire.
+func (c *conn) ReadBody(r *ngx.Request, p []byte) (int, error) {
+	b := &c.x.body
+	if b.done {
+		return 0, io.EOF
+	}
+	if b.expect {
+		b.expect = false
+		if c.x.r == c.x.w { // nothing of the body is there yet
+			if err := c.SendInterim(r, 100, nil); err != nil {
+				return 0, err
+			}
+		}
+	}
+	c.tc.SetReadTimeout(r.Scope.Core.ClientBodyTimeout.V)
+	if b.chunked {
+		return c.readChunked(r, p)
+	}
+	p = p[:min(int64(len(p)), b.remain)]
+	n, err := c.readRaw(p)
+	b.remain -= int64(n)
+	b.got += int64(n)
+	b.done = b.remain == 0
+	return n, c.bodyError(r, err)
+}
+
+// readRaw reads what was read ahead, then the connection.
+func (c *conn) readRaw(p []byte) (int, error) {
+	x := c.x
+	if x.r < x.w {
+		n := copy(p, x.in[x.r:x.w])
+		x.r += n
+		return n, nil
+	}
+	return c.tc.Read(p)
+}
+
+// readChunked decodes chunks from the connection's buffer.
+func (c *conn) readChunked(r *ngx.Request, p []byte) (int, error) {
+	x := c.x
+	b := &x.body
+	for {
+		if x.r == x.w {
+			if err := c.fillBody(); err != nil {
+				return 0, c.bodyError(r, err)
+			}
+		}
+		data, n, err := b.dec.Next(x.in[x.r:x.w], len(p))
+		if err != nil {
+			return 0, &ngx.StatusError{Status: 400, Msg: "client sent invalid chunked body"}
+		}
+		copied := copy(p, data)
+		x.r += n
+		b.got += int64(copied)
+		if limit := r.Scope.Core.ClientMaxBodySize.V; limit > 0 && b.got+b.dec.Pending() > limit {
+			return 0, &ngx.StatusError{Status: 413, Msg: fmt.Sprintf("client intended to send too large chunked body: %d+%d bytes", b.got-int64(copied), b.dec.Pending()+int64(copied))}
+		}
+		if b.dec.Done() {
+			b.done = true
+			if copied > 0 {
+				return copied, nil
+			}
+			return 0, io.EOF
+		}
+		if copied > 0 {
+			return copied, nil
+		}
+	}
+}
+
+// fillBody reads into the buffer behind the head, whose bytes the request still uses.
+func (c *conn) fillBody() error {
+	x := c.x
+	if len(x.in)-x.w < 512 {
+		x.in = make([]byte, inSize) // the head lives on in the old one
+		x.r, x.w = 0, 0
+	}
+	n, err := c.tc.Read(x.in[x.w:])
+	x.w += n
+	if n > 0 {
+		return nil
+	}
+	if err == nil {
+		err = io.EOF
+	}
+	return err
+}
+
+// bodyError turns an error of the connection into what ReadBody promises.
+func (c *conn) bodyError(r *ngx.Request, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, tcp.ErrTimeout):
+		c.broken = true
+		return &ngx.StatusError{Status: 408, Msg: ""}
+	}
+	c.eof = true
+	return tcp.ErrHangup
+}
+
+// BodyTrailer implements ngx.Wire.
+func (c *conn) BodyTrailer() *ngx.Header { return &c.x.body.trailer }
+
+// discardBody reads the rest of a body that nobody wanted, so that the next
+// request can be read. False means that the connection can't be kept.
+func (c *conn) discardBody(core *ngx.Core) bool {
+	x := c.x
+	x.body.expect = false
+	until := time.Now().Add(core.LingeringTime.V)
+	r := &x.req
+	var buf [2 << 10]byte
+	for !x.body.done {
+		c.tc.SetReadTimeout(core.LingeringTimeout.V)
+		if x.r == x.w && time.Now().After(until) {
+			return false
+		}
+		n, err := c.discardSome(r, buf[:])
+		if err != nil && err != io.EOF || n == 0 && err == nil {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *conn) discardSome(r *ngx.Request, p []byte) (int, error) {
+	b := &c.x.body
+	if b.chunked {
+		return c.readChunked(r, p)
+	}
+	n, err := c.readRaw(p[:min(int64(len(p)), b.remain)])
+	b.remain -= int64(n)
+	b.done = b.remain == 0
+	return n, err
+}

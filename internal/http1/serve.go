@@ -1,0 +1,321 @@
+package http1
+
+import (
+	"errors"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"limpet/internal/errlog"
+	"limpet/internal/ngx"
+	"limpet/internal/tcp"
+)
+
+// Server serves connections. One lives as long as the process; what a
+// configuration says comes with each connection's Listener.
+type Server struct {
+	// Watcher tells of clients that go while they are waited for; may be nil.
+	Watcher *tcp.Watcher
+	// Log takes what belongs to no request; it may change at a reload.
+	Log func() *errlog.Log
+	// HTTP2 serves a connection that speaks HTTP/2; nil where it isn't built in.
+	HTTP2 func(c *ngx.Client, endpoint *ngx.Endpoint)
+	Stats Stats
+
+	mu      sync.Mutex
+	conns   map[*conn]struct{} // guarded by mu
+	closing atomic.Bool
+	idle    sync.WaitGroup
+	serial  atomic.Uint64
+}
+
+// Stats count what goes on, for stub_status and metrics.
+type Stats struct {
+	Accepted, Handled, Requests      atomic.Int64
+	Active, Reading, Writing, Panics atomic.Int64
+}
+
+// conn is a client's connection. It implements ngx.Wire for the request at hand.
+type conn struct {
+	srv    *Server
+	tc     *tcp.Conn
+	client ngx.Client
+	x      *exchange // nil while idle
+	busy   atomic.Bool
+	eof    bool // the client won't send more
+	broken bool // nothing can be sent any more
+	linger bool // the client may still be sending: read on before closing
+	reset  bool // close with a reset (444 and time-outs under reset_timedout_connection)
+}
+
+// exchange is what a connection needs while it serves a request, from a pool.
+type exchange struct {
+	req  ngx.Request
+	body bodyReader
+	in   []byte // buffer; in[r:w] is unread
+	r, w int
+	out  []byte // to be sent
+	// of the answer being written
+	chunked  bool
+	headLen  int
+	sent     int64 // bytes of this answer on their way, head included
+	hijacked bool
+}
+
+const (
+	inSize  = 4 << 10
+	outSize = 8 << 10
+)
+
+func newExchange() any {
+	return &exchange{in: make([]byte, inSize), out: make([]byte, 0, outSize)}
+}
+
+var exchanges = sync.Pool{New: newExchange}
+
+// Serve serves a connection until it ends and closes it. It is called in the connection's own goroutine.
+func (s *Server) Serve(tc *tcp.Conn, l *ngx.Listener) {
+	c := &conn{srv: s, tc: tc}
+	c.client = ngx.Client{Conn: tc, ID: s.serial.Add(1), Listener: l, Start: time.Now()}
+	if !s.add(c) {
+		tc.Close()
+		return
+	}
+	s.Stats.Accepted.Add(1)
+	s.Stats.Handled.Add(1)
+	s.Stats.Active.Add(1)
+	defer s.end(c)
+	if c.open() {
+		for c.serve() {
+		}
+	}
+}
+
+func (s *Server) add(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing.Load() {
+		return false
+	}
+	if s.conns == nil {
+		s.conns = make(map[*conn]struct{})
+	}
+	s.conns[c] = struct{}{}
+	s.idle.Add(1)
+	return true
+}
+
+// end closes the connection, and keeps a panic to it.
+func (s *Server) end(c *conn) {
+	if p := recover(); p != nil {
+		s.Stats.Panics.Add(1)
+		s.Log().Printf(errlog.Alert, c.client.ID, "panic: %v\n%s", p, debug.Stack())
+	}
+	c.close()
+	s.Stats.Active.Add(-1)
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+	s.idle.Done()
+}
+
+// Shutdown closes idle connections at once and the others behind their running
+// request. It returns when none is left, or after Abort.
+func (s *Server) Shutdown() {
+	s.closing.Store(true)
+	s.mu.Lock()
+	for c := range s.conns {
+		if !c.busy.Load() {
+			c.tc.Abort()
+		}
+	}
+	s.mu.Unlock()
+	s.idle.Wait()
+}
+
+// Abort closes all connections whatever they do.
+func (s *Server) Abort() {
+	s.closing.Store(true)
+	s.mu.Lock()
+	for c := range s.conns {
+		c.tc.Abort()
+	}
+	s.mu.Unlock()
+}
+
+// open makes the connection ready for its first request: PROXY protocol, TLS.
+func (c *conn) open() bool {
+	tc := c.tc
+	ep := c.client.Listener.Acquire()
+	defer ep.Release()
+	core := ep.Default.Core
+	c.client.Addr, c.client.Local = tc.Remote(), tc.Local()
+	c.client.Text = tc.RemoteIP()
+	c.client.Unix = !c.client.Addr.IsValid()
+	tc.SetWriteTimeout(core.SendTimeout.V)
+	tc.SetReadTimeout(core.ClientHeaderTimeout.V)
+	if c.srv.Watcher != nil {
+		c.srv.Watcher.Watch(tc)
+	}
+	if ep.Proxy && !c.readProxy(ep) {
+		return false
+	}
+	if ep.TLS != nil && !c.startTLS(ep) {
+		return false
+	}
+	return !c.client.HTTP2 || !c.serveHTTP2(ep)
+}
+
+func (c *conn) serveHTTP2(ep *ngx.Endpoint) bool {
+	if c.srv.HTTP2 == nil {
+		return false
+	}
+	c.busy.Store(true)
+	c.srv.HTTP2(&c.client, ep)
+	return true
+}
+
+// serve waits for a request, serves it and says whether the connection lives on.
+func (c *conn) serve() bool {
+	if c.x == nil && !c.wait() {
+		return false
+	}
+	ep := c.client.Listener.Acquire()
+	again := c.request(ep)
+	ep.Release()
+	if again && c.srv.closing.Load() {
+		return false
+	}
+	return again
+}
+
+// wait waits for the first byte of a request, without a buffer.
+func (c *conn) wait() bool {
+	c.busy.Store(false)
+	if c.srv.closing.Load() {
+		return false
+	}
+	err := c.tc.Wait()
+	c.busy.Store(true)
+	if err != nil {
+		c.idleError(err)
+		return false
+	}
+	x := exchanges.Get().(*exchange)
+	x.r, x.w = 0, 0
+	c.x = x
+	return true
+}
+
+// idleError logs why a connection ended between requests, as nginx does.
+func (c *conn) idleError(err error) {
+	switch {
+	case errors.Is(err, tcp.ErrTimeout), errors.Is(err, tcp.ErrAborted), c.client.Requests == 0:
+	default:
+		c.srv.Log().Printf(errlog.Info, c.client.ID, "client %s closed keepalive connection", c.client.Text)
+	}
+}
+
+// request reads and serves one request.
+func (c *conn) request(ep *ngx.Endpoint) bool {
+	x := c.x
+	r := &x.req
+	r.Client, r.Wire, r.Engine = &c.client, c, ep.Engine
+	r.Reset()
+	x.startAnswer()
+	r.Scope = ep.Default
+	r.Start = time.Now()
+	if ep.TLS != nil {
+		r.Scheme = "https"
+	} else {
+		r.Scheme = "http"
+	}
+	c.srv.Stats.Reading.Add(1)
+	err := c.readHead(ep, r)
+	c.srv.Stats.Reading.Add(-1)
+	if err != nil && !c.refuse(r, err) {
+		return false
+	}
+	c.srv.Stats.Requests.Add(1)
+	c.srv.Stats.Writing.Add(1)
+	ep.Engine.Run(r)
+	c.srv.Stats.Writing.Add(-1)
+	return c.finish(r)
+}
+
+// finish ends the exchange: what is left of the body is read, the connection kept or not.
+func (c *conn) finish(r *ngx.Request) bool {
+	x := c.x
+	keep := r.KeepAlive && !c.broken && !c.eof && !x.hijacked
+	core := r.Scope.Core
+	r.Body.Close()
+	if !x.hijacked && !x.body.done {
+		if keep {
+			keep = c.discardBody(core)
+		} else {
+			c.linger = true
+		}
+	}
+	if !keep {
+		c.linger = c.linger || x.w > x.r && !x.hijacked
+		if core.LingeringClose.V == ngx.LingerAlways {
+			c.linger = true
+		}
+		if core.LingeringClose.V == ngx.LingerOff {
+			c.linger = false
+		}
+		if c.linger && !c.broken {
+			c.lingerClose(core)
+		}
+		return false
+	}
+	if x.w > x.r {
+		x.w = copy(x.in, x.in[x.r:x.w])
+		x.r = 0
+		return true
+	}
+	c.tc.SetReadTimeout(core.KeepAliveTimeout.V.Timeout)
+	c.release()
+	return true
+}
+
+// release gives the exchange back to the pool.
+func (c *conn) release() {
+	x := c.x
+	c.x = nil
+	if x == nil || x.hijacked {
+		return
+	}
+	if len(x.in) > inSize {
+		x.in = make([]byte, inSize)
+	}
+	x.req.Reset()
+	x.req.Client, x.req.Wire, x.req.Engine, x.req.Main = nil, nil, nil, nil
+	exchanges.Put(x)
+}
+
+func (c *conn) close() {
+	if c.reset {
+		c.tc.Reset()
+		return
+	}
+	if c.x != nil && c.x.hijacked {
+		return
+	}
+	c.tc.Close()
+}
+
+// lingerClose reads and drops what the client still sends, so that it gets to read the answer.
+func (c *conn) lingerClose(core *ngx.Core) {
+	if c.tc.CloseWrite() != nil {
+		return
+	}
+	c.tc.SetReadTimeout(core.LingeringTimeout.V)
+	until := time.Now().Add(core.LingeringTime.V)
+	for time.Now().Before(until) {
+		if n, err := c.tc.Read(c.x.in); n == 0 || err != nil {
+			return
+		}
+	}
+}
