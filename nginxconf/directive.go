@@ -1,13 +1,13 @@
 package nginxconf
 
-// Conf is a module's configuration at one level: a struct that lists its own
+// Settings is a module's configuration at one level: a struct that lists its own
 // directives, bound to its own fields, in the manner of Go's flag package.
 // The list must have the same rows in the same order each time.
-type Conf interface {
+type Settings interface {
 	Directives() []Directive
 }
 
-// Checker is a Conf that looks at itself once its level is complete and has
+// Checker is a Settings that looks at itself once its level is complete and has
 // inherited. It runs for every level that holds a Conf of its own, outer levels
 // first. An error without a position is reported at the end of the outermost
 // block, as nginx does.

@@ -16,28 +16,31 @@ type Level struct {
 
 // levelConf is a module's Conf with its rows.
 type levelConf struct {
-	conf Conf
+	conf Settings
 	rows []Directive
 }
 
-// Of returns the Conf of type C that is in force at a level. It panics when no
-// module has such a Conf. It is meant for building, not for the request's way.
-func Of[C Conf](lv *Level) C {
+// Of returns the Conf of type C that is in force at a level; while statements are
+// read, the nearest that was made so far. It panics when no module has such a Conf. It is meant for building, not for the request's way.
+func Of[C Settings](lv *Level) C {
 	i := moduleIndex[C](lv.loader)
 	for l := lv; ; l = l.Parent {
 		if lc := l.confs[i]; lc != nil {
 			return lc.conf.(C)
+		}
+		if l.Parent == nil {
+			return l.own(i).conf.(C)
 		}
 	}
 }
 
 // Own returns the Conf of type C of this very level, made when the level has
 // none yet. Rows use it while statements are read, before anything is inherited.
-func Own[C Conf](lv *Level) C {
+func Own[C Settings](lv *Level) C {
 	return lv.own(moduleIndex[C](lv.loader)).conf.(C)
 }
 
-func moduleIndex[C Conf](ld *Loader) int {
+func moduleIndex[C Settings](ld *Loader) int {
 	for i, p := range ld.protos {
 		if _, ok := p.conf.(C); ok {
 			return i

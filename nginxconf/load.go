@@ -10,7 +10,7 @@ import (
 // Module is a named set of directives with one Conf a level.
 type Module struct {
 	Name string
-	Conf func() Conf // a fresh Conf with nothing set
+	Conf func() Settings // a fresh Conf with nothing set
 }
 
 // Options say how a configuration is read.

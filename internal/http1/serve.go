@@ -38,15 +38,16 @@ type Stats struct {
 
 // conn is a client's connection. It implements ngx.Wire for the request at hand.
 type conn struct {
-	srv    *Server
-	tc     *tcp.Conn
-	client ngx.Client
-	x      *exchange // nil while idle
-	busy   atomic.Bool
-	eof    bool // the client won't send more
-	broken bool // nothing can be sent any more
-	linger bool // the client may still be sending: read on before closing
-	reset  bool // close with a reset (444 and time-outs under reset_timedout_connection)
+	srv        *Server
+	tc         *tcp.Conn
+	client     ngx.Client
+	x          *exchange // nil while idle
+	busy       atomic.Bool
+	eof        bool // the client won't send more
+	broken     bool // nothing can be sent any more
+	linger     bool // the client may still be sending: read on before closing
+	plainOnTLS bool // a request without TLS came to a port with it
+	reset      bool // close with a reset (444 and time-outs under reset_timedout_connection)
 }
 
 // exchange is what a connection needs while it serves a request, from a pool.

@@ -1,6 +1,8 @@
 package ngx
 
 import (
+	"fmt"
+
 	"limpet/internal/errlog"
 	"limpet/nginxconf"
 )
@@ -23,6 +25,7 @@ type Build struct {
 	retire    []func()
 	undo      []func()
 	slots     int
+	scopes    map[*nginxconf.Level]*Scope
 }
 
 // NewBuild begins the making of a configuration; old is the Build of the one in force, or nil.
@@ -61,6 +64,23 @@ func Shared[T any](b *Build) *T {
 	t := new(T)
 	b.shared = append(b.shared, t)
 	return t
+}
+
+// ScopeOf notes the scope that was built of a level; Scope finds it. Scopes inside
+// a level are built before the level's own modules run, so that rewrite finds its ifs.
+func (b *Build) ScopeOf(lv *nginxconf.Level, s *Scope) {
+	if b.scopes == nil {
+		b.scopes = make(map[*nginxconf.Level]*Scope)
+	}
+	b.scopes[lv] = s
+}
+
+// Scope returns the scope built of a level, nil when there is none.
+func (b *Build) Scope(lv *nginxconf.Level) *Scope { return b.scopes[lv] }
+
+// Notice adds what -t has to say besides errors, severity "warn" or "notice".
+func (b *Build) Notice(severity, format string, args ...any) {
+	b.Config.Notices = append(b.Config.Notices, nginxconf.Notice{Severity: severity, Msg: fmt.Sprintf(format, args...)})
 }
 
 // OnStart runs f when the configuration comes into force.

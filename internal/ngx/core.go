@@ -91,6 +91,7 @@ type Core struct {
 	LimitRate              nginxconf.Opt[Text]
 	LimitRateAfter         nginxconf.Opt[Text]
 	DefaultType            nginxconf.Opt[string]
+	Root                   nginxconf.Opt[Root]
 	TCPNodelay             nginxconf.Opt[bool]
 	PostponeOutput         nginxconf.Opt[int64]
 	SubrequestOutputBuffer nginxconf.Opt[int64]
@@ -145,6 +146,8 @@ func (c *Core) Directives() []nginxconf.Directive {
 		TextRow("limit_rate", nginxconf.HTTPServerLocation|nginxconf.LocationIf, &c.LimitRate, "0", "Limits the rate of a response, in bytes a second."),
 		TextRow("limit_rate_after", nginxconf.HTTPServerLocation|nginxconf.LocationIf, &c.LimitRateAfter, "0", "Sets the amount of a response that isn't limited in rate."),
 		nginxconf.Str("default_type", nginxconf.HTTPServerLocation, &c.DefaultType, "text/plain", "Sets the type of responses whose extension isn't known."),
+		nginxconf.Custom("root", nginxconf.HTTPServerLocation|nginxconf.LocationIf, nginxconf.Args1, &c.Root, parseRoot, "html", "Sets the folder in which files are looked for."),
+		nginxconf.Custom("alias", nginxconf.Location, nginxconf.Args1, &c.Root, parseRoot, "", "Sets the folder that stands for the location's name."),
 		nginxconf.Flag("tcp_nodelay", nginxconf.HTTPServerLocation, &c.TCPNodelay, "on", "Sends small pieces at once on kept connections."),
 		nginxconf.Size("postpone_output", nginxconf.HTTPServerLocation, &c.PostponeOutput, "1460", "Sets the size from which output is sent before it is complete."),
 		nginxconf.Size("subrequest_output_buffer_size", nginxconf.HTTPServerLocation, &c.SubrequestOutputBuffer, "8k", "Bounds a subrequest's response that is kept in memory."),

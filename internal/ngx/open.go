@@ -9,7 +9,7 @@ import (
 func CoreModule() Module {
 	return Module{
 		Name:  "core",
-		Conf:  func() nginxconf.Conf { return new(Core) },
+		Conf:  func() nginxconf.Settings { return new(Core) },
 		Scope: func(b *Build, s *Scope) error { return s.Core.Open(b) },
 	}
 }
@@ -24,7 +24,7 @@ func VarModule(modules []Module) Module {
 		}
 	}
 	vars := NewVars(rows)
-	return Module{Name: "variables", Conf: func() nginxconf.Conf { return &VarConf{vars} }}
+	return Module{Name: "variables", Conf: func() nginxconf.Settings { return &VarConf{vars} }}
 }
 
 // Open opens what the directives name: the error log; temporary files are made on use.

@@ -66,6 +66,9 @@ type Request struct {
 	// proxy_pass makes the URI anew instead of passing it on as received.
 	PathChanged bool
 
+	// Named is the named location that an outcome of Redirect leads to; "" for Path.
+	Named string
+
 	Body Body
 
 	// What is answered.
@@ -83,8 +86,12 @@ type Request struct {
 
 	// Redirects counts internal redirects, bounded by 10 as in nginx.
 	Redirects int
-	// ErrorPage is the status whose error_page is being served; 0 for none.
-	ErrorPage int
+	// Refused is the status with which the wire refuses the request before any phase; 0 for none.
+	Refused int
+	// ErrorPage says that an error_page is being served: another one only under recursive_error_pages.
+	ErrorPage bool
+	// ErrorStatus replaces the status of whatever answers; 0 for none.
+	ErrorStatus int
 	// LimitRate is bytes a second; LimitRateSet says that a module set it in place of limit_rate.
 	LimitRate    int64
 	LimitRateSet bool
@@ -123,10 +130,8 @@ type Response struct {
 	AcceptRanges bool   // ranges of the body can be asked for
 	// Server and Date replace the wire's own fields (proxy_pass_header); nil for its own.
 	Server, Date []byte
-	// KeepAlive false closes the connection behind the answer.
+	// Close ends the connection behind the answer.
 	Close bool
-	// Chain is set while the body filters are linked.
-	Filtered bool
 }
 
 // Try tells of one peer asked on behalf of a request: an element of the
@@ -233,4 +238,15 @@ func (r *Request) Sub(path, args []byte) *Request {
 	sub.Out.Length = -1
 	sub.Redirects = r.Redirects + 1
 	return sub
+}
+
+// SetTarget makes uri, a path with perhaps arguments behind a ?, the target of an internal redirect.
+func (r *Request) SetTarget(uri []byte) {
+	r.Path, r.Args = uri, nil
+	for i, c := range uri {
+		if c == '?' {
+			r.Path, r.Args = uri[:i], uri[i+1:]
+			return
+		}
+	}
 }

@@ -10,6 +10,8 @@ type Scope struct {
 	Steps [NumPhases][]Step
 	// Handler answers in place of the Content steps (proxy_pass, stub_status); nil where none is set.
 	Handler Step
+	// AutoRedirect says that a request for the location's name without its final slash is redirected to it.
+	AutoRedirect bool
 	// Name is the location's name or pattern for logs and metrics; "" in a server.
 	Name string
 	// Server is the virtual server's scope: itself for a server.
@@ -31,7 +33,7 @@ func (s *Scope) Add(p Phase, step Step) {
 // Module is one nginx module or family: its directives, its variables and its steps.
 type Module struct {
 	Name string
-	Conf func() nginxconf.Conf
+	Conf func() nginxconf.Settings
 	// Vars are the variables that the module defines.
 	Vars func() []Variable
 	// Config, when not nil, runs once a configuration before any scope is built.

@@ -42,6 +42,8 @@ type Wire interface {
 	// Hijack gives the connection away for a tunnel: what was read too much comes first from Conn's reads. The answer's
 	// head was sent before. Only HTTP/1.x has it; false elsewhere.
 	Hijack(r *Request) (*tcp.Conn, bool)
+	// Abandon gives up on the request: nothing more is sent, what was sent stays as it is and the connection ends.
+	Abandon(r *Request)
 }
 
 // Engine runs requests through servers and locations.
@@ -72,6 +74,9 @@ func (r *Request) SendHead() error {
 		return nil
 	}
 	r.HeadSent = true
+	if r.ErrorStatus != 0 {
+		r.Out.Status, r.Out.Reason = r.ErrorStatus, nil
+	}
 	if string(r.Method) == "HEAD" {
 		r.HeaderOnly = true
 	}

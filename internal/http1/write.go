@@ -1,0 +1,330 @@
+package http1
+
+import (
+	"errors"
+	"os"
+	"strconv"
+	"time"
+
+	"limpet/internal/ngx"
+	"limpet/internal/tcp"
+)
+
+func (x *exchange) startAnswer() {
+	x.out = x.out[:0]
+	x.chunked, x.hijacked = false, false
+	x.headLen, x.sent = 0, 0
+}
+
+// SendHead implements ngx.Wire: the head goes into the output buffer and out with the body's first bytes.
+func (c *conn) SendHead(r *ngx.Request) error {
+	if c.broken {
+		return tcp.ErrHangup
+	}
+	x := c.x
+	c.framing(r)
+	if r.Proto == ngx.HTTP09 {
+		return nil
+	}
+	mark := len(x.out)
+	x.out = c.appendHead(x.out, r)
+	x.headLen += len(x.out) - mark
+	if r.HeaderOnly && r.Out.Status != 101 {
+		return nil
+	}
+	return nil
+}
+
+// framing decides how the client finds the body's end: its length, chunks, or the connection's end.
+func (c *conn) framing(r *ngx.Request) {
+	x := c.x
+	core := r.Scope.Core
+	if r.Out.Status == 204 && r.Out.Reason == nil {
+		r.Out.Length, r.Out.ContentType = -1, nil
+	}
+	switch {
+	case r.Out.Status == 101, r.HeaderOnly, r.Out.Length >= 0:
+	case r.Proto >= ngx.HTTP11 && core.ChunkedEncoding.V:
+		x.chunked = true
+	default:
+		r.KeepAlive = false
+	}
+	if r.Out.Close || c.srv.closing.Load() || c.client.Requests >= core.KeepAliveRequests.V ||
+		core.KeepAliveTimeout.V.Timeout == 0 || time.Since(c.client.Start) > core.KeepAliveTime.V ||
+		core.KeepAliveDisable.V != 1 && oldBrowser(r, core.KeepAliveDisable.V) {
+		r.KeepAlive = false
+	}
+}
+
+// oldBrowser reports the browsers of keepalive_disable.
+func oldBrowser(r *ngx.Request, mask uint32) bool {
+	if mask&(2|4) == 0 {
+		return false
+	}
+	ua := r.In.Get(ngx.HeaderUserAgent)
+	if ua == nil {
+		return false
+	}
+	if mask&2 != 0 && string(r.Method) == "POST" && containsFold(ua, "MSIE 6.") && !containsFold(ua, "SV1") {
+		return true
+	}
+	return mask&4 != 0 && containsFold(ua, "Safari/") && containsFold(ua, "Mac OS X") && !containsFold(ua, "Chrome/")
+}
+
+// appendHead appends the head in nginx's order: status, Server, Date, the fields
+// about the body, Connection, then all others.
+func (c *conn) appendHead(b []byte, r *ngx.Request) []byte {
+	o := &r.Out
+	b = append(b, "HTTP/1.1 "...)
+	if o.Reason != nil {
+		b = append(b, o.Reason...)
+	} else {
+		b = append(b, ngx.StatusLine(o.Status)...)
+	}
+	b = append(b, "\r\nServer: "...)
+	if o.Server != nil {
+		b = append(b, o.Server...)
+	} else {
+		b = append(b, ngx.ServerField(r.Scope.Core.ServerTokens.V)...)
+	}
+	b = append(b, "\r\nDate: "...)
+	if o.Date != nil {
+		b = append(b, o.Date...)
+	} else {
+		b = append(b, ngx.DateField()...)
+	}
+	if o.ContentType != nil {
+		b = append(append(b, "\r\nContent-Type: "...), o.ContentType...)
+		if len(o.Charset) > 0 {
+			b = append(append(b, "; charset="...), o.Charset...)
+		}
+	}
+	if o.Length >= 0 {
+		b = append(b, "\r\nContent-Length: "...)
+		b = strconv.AppendInt(b, o.Length, 10)
+	}
+	if !o.LastModified.IsZero() {
+		b = append(b, "\r\nLast-Modified: "...)
+		b = o.LastModified.UTC().AppendFormat(b, ngx.TimeFormat)
+	}
+	if o.Location != nil {
+		b = append(b, "\r\nLocation: "...)
+		b = ngx.AppendLocation(b, r)
+	}
+	if c.x.chunked {
+		b = append(b, "\r\nTransfer-Encoding: chunked"...)
+	}
+	b = appendConnection(b, r)
+	b = append(b, "\r\n"...)
+	return append(appendFields(b, &o.Header), "\r\n"...)
+}
+
+func appendConnection(b []byte, r *ngx.Request) []byte {
+	switch {
+	case r.Out.Status == 101:
+		return append(b, "\r\nConnection: upgrade"...)
+	case !r.KeepAlive:
+		return append(b, "\r\nConnection: close"...)
+	}
+	b = append(b, "\r\nConnection: keep-alive"...)
+	if t := r.Scope.Core.KeepAliveTimeout.V.Header; t > 0 {
+		b = append(b, "\r\nKeep-Alive: timeout="...)
+		b = strconv.AppendInt(b, int64(t/time.Second), 10)
+	}
+	return b
+}
+
+func appendFields(b []byte, h *ngx.Header) []byte {
+	for i := range h.Fields {
+		f := &h.Fields[i]
+		if f.Hidden {
+			continue
+		}
+		b = append(b, f.Name...)
+		b = append(b, ": "...)
+		b = append(b, f.Value...)
+		b = append(b, "\r\n"...)
+	}
+	return b
+}
+
+// SendInterim implements ngx.Wire.
+func (c *conn) SendInterim(r *ngx.Request, status int, h *ngx.Header) error {
+	if r.Proto < ngx.HTTP11 {
+		return nil
+	}
+	x := c.x
+	x.out = append(append(append(x.out, "HTTP/1.1 "...), ngx.StatusLine(status)...), "\r\n"...)
+	if h != nil {
+		x.out = appendFields(x.out, h)
+	}
+	x.out = append(x.out, "\r\n"...)
+	return c.flush()
+}
+
+// Write implements ngx.Sink.
+func (c *conn) Write(r *ngx.Request, p []byte) error {
+	if r.HeaderOnly || len(p) == 0 {
+		return nil
+	}
+	if c.broken {
+		return tcp.ErrHangup
+	}
+	if rate, _ := r.Rate(); rate > 0 {
+		return c.writeLimited(r, p)
+	}
+	return c.write(p)
+}
+
+func (c *conn) write(p []byte) error {
+	x := c.x
+	if x.chunked {
+		x.out = strconv.AppendInt(x.out, int64(len(p)), 16)
+		x.out = append(x.out, "\r\n"...)
+	}
+	if len(x.out)+len(p)+2 <= cap(x.out) {
+		x.out = append(x.out, p...)
+	} else {
+		n, err := c.tc.Writev(x.out, p)
+		x.sent += int64(n)
+		x.out = x.out[:0]
+		if err != nil {
+			return c.writeError(err)
+		}
+	}
+	if x.chunked {
+		x.out = append(x.out, "\r\n"...)
+	}
+	return nil
+}
+
+// writeLimited writes at limit_rate: as much as is due, then it sleeps.
+func (c *conn) writeLimited(r *ngx.Request, p []byte) error {
+	for len(p) > 0 {
+		rate, after := r.Rate()
+		allowed := rate*(int64(time.Since(r.Start)/time.Second)+1) - (c.x.sent - after) - int64(len(c.x.out))
+		if allowed <= 0 {
+			if err := c.flush(); err != nil {
+				return err
+			}
+			if err := c.tc.Sleep(time.Duration(-allowed)*time.Second/time.Duration(rate) + time.Millisecond); err != nil {
+				return c.writeError(err)
+			}
+			continue
+		}
+		n := min(int64(len(p)), allowed)
+		if err := c.write(p[:n]); err != nil {
+			return err
+		}
+		p = p[n:]
+	}
+	return nil
+}
+
+// Flush implements ngx.Sink.
+func (c *conn) Flush(r *ngx.Request) error { return c.flush() }
+
+func (c *conn) flush() error {
+	x := c.x
+	if len(x.out) == 0 {
+		return nil
+	}
+	if c.broken {
+		return tcp.ErrHangup
+	}
+	n, err := c.tc.Write(x.out)
+	x.sent += int64(n)
+	x.out = x.out[:0]
+	if err != nil {
+		return c.writeError(err)
+	}
+	return nil
+}
+
+// writeError marks the connection as gone and logs why, as nginx does.
+func (c *conn) writeError(err error) error {
+	c.broken = true
+	if c.x != nil {
+		r := &c.x.req
+		if errors.Is(err, tcp.ErrTimeout) {
+			r.Infof("client timed out (110: Connection timed out) while sending response to client")
+			c.reset = r.Scope.Core.ResetTimedout.V
+		}
+	}
+	return tcp.ErrHangup
+}
+
+// Finish implements ngx.Sink: the end of the body.
+func (c *conn) Finish(r *ngx.Request) error {
+	x := c.x
+	if x.chunked && !r.HeaderOnly {
+		x.out = append(x.out, "0\r\n"...)
+		x.out = append(appendFields(x.out, &r.Out.Trailer), "\r\n"...)
+	}
+	err := c.flush()
+	r.BytesSent = x.sent
+	r.BodySent = max(x.sent-int64(x.headLen), 0)
+	return err
+}
+
+// SendFile implements ngx.Wire.
+func (c *conn) SendFile(r *ngx.Request, f *os.File, off, n int64) error {
+	rate, _ := r.Rate()
+	if r.HeaderOnly || n == 0 {
+		return nil
+	}
+	if c.x.chunked || rate > 0 {
+		return c.copyFile(r, f, off, n)
+	}
+	if err := c.flush(); err != nil {
+		return err
+	}
+	sent, err := c.tc.SendFile(f, off, n)
+	c.x.sent += sent
+	if err != nil {
+		return c.writeError(err)
+	}
+	return nil
+}
+
+func (c *conn) copyFile(r *ngx.Request, f *os.File, off, n int64) error {
+	buf := make([]byte, 32<<10)
+	for n > 0 {
+		m, err := f.ReadAt(buf[:min(int64(len(buf)), n)], off)
+		if m == 0 {
+			return err
+		}
+		if err := c.Write(r, buf[:m]); err != nil {
+			return err
+		}
+		off, n = off+int64(m), n-int64(m)
+	}
+	return nil
+}
+
+// Hijack implements ngx.Wire.
+func (c *conn) Hijack(r *ngx.Request) (*tcp.Conn, bool) {
+	x := c.x
+	if c.flush() != nil {
+		return nil, false
+	}
+	if x.r < x.w {
+		c.tc.Unread(x.in[x.r:x.w])
+		x.r = x.w
+	}
+	x.body.done = true
+	r.KeepAlive = false
+	return c.tc, true
+}
+
+// Abandon implements ngx.Wire.
+func (c *conn) Abandon(r *ngx.Request) {
+	x := c.x
+	if len(x.out) > 0 && !c.broken && r.HeadSent {
+		c.flush() // what was promised goes out as far as it came
+	}
+	c.broken = true
+	r.BytesSent = x.sent
+	r.BodySent = max(x.sent-int64(x.headLen), 0)
+	c.reset = c.reset || r.Status == 444 && r.Scope.Core.ResetTimedout.V
+}

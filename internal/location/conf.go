@@ -1,0 +1,218 @@
+// Package location finds what serves a request: the virtual server by address
+// and name, the location by path, and it runs the request through the phases of
+// that place, error pages and internal redirects included.
+//
+// It stands for nginx's ngx_http.c, the tree part of ngx_http_core_module and
+// ngx_http_special_response.c.
+// https://nginx.org/en/docs/http/ngx_http_core_module.html
+// https://nginx.org/en/docs/http/request_processing.html
+package location
+
+import (
+	"fmt"
+	"strings"
+
+	"limpet/internal/ngx"
+	"limpet/internal/rx"
+	"limpet/nginxconf"
+)
+
+// Conf holds the directives that shape the tree and error_page.
+type Conf struct {
+	remap Remap
+
+	Listens    nginxconf.List[Listen]
+	Names      nginxconf.List[Name]
+	Internal   nginxconf.Opt[bool]
+	ErrorPages nginxconf.List[ErrorPage]
+	hasHTTP    bool
+}
+
+// Directives lists the directives of the tree.
+func (c *Conf) Directives() []nginxconf.Directive {
+	return []nginxconf.Directive{
+		nginxconf.Block("http", nginxconf.Main, nginxconf.HTTP, nginxconf.NoArgs, c.openHTTP, nil, "Holds the configuration of HTTP servers."),
+		nginxconf.Block("server", nginxconf.HTTP, nginxconf.Server, nginxconf.NoArgs, openServer, closeServer, "Configures a virtual server."),
+		nginxconf.Block("location", nginxconf.ServerLocation, nginxconf.Location, nginxconf.Args12, openLocation, nil, "Configures what serves the URIs that it matches."),
+		nginxconf.Block("limit_except", nginxconf.Location, nginxconf.LimitExcept, nginxconf.Args1More, openLimitExcept, nil, "Configures what holds for all methods but the ones named."),
+		nginxconf.Many("listen", nginxconf.Server, nginxconf.Args1More, &c.Listens, c.parseListen, "", "Sets an address and port on which the server accepts requests.").NoInherit(),
+		nginxconf.Many("server_name", nginxconf.Server, nginxconf.Args1More, &c.Names, parseNames, "", "Sets the names of a virtual server.").NoInherit(),
+		nginxconf.Custom("internal", nginxconf.Location, nginxconf.NoArgs, &c.Internal, func(*nginxconf.Setting) (bool, error) { return true, nil }, "",
+			"Keeps requests from outside away from a location."),
+		nginxconf.Many("error_page", nginxconf.HTTPServerLocation|nginxconf.LocationIf, nginxconf.Args2More, &c.ErrorPages, parseErrorPage, "", "Names the URI that answers in place of an error."),
+	}
+}
+
+// Server is what a server{} keeps at its level.
+type Server struct {
+	Level    *nginxconf.Level
+	Listens  []Listen
+	Names    []Name
+	Captures bool // a name with captures, for the log
+}
+
+// Location is what a location{} keeps at its level.
+type Location struct {
+	Level  *nginxconf.Level
+	Name   string // without the modifier
+	Exact  bool   // =
+	Named  bool   // @
+	NoRx   bool   // ^~
+	Regexp *rx.Regexp
+}
+
+// limitExcept is what a limit_except{} keeps at its level.
+type limitExcept struct{ methods []string }
+
+func (c *Conf) openHTTP(s *nginxconf.Setting) error {
+	if c.hasHTTP {
+		return nginxconf.ErrDuplicate
+	}
+	c.hasHTTP = true
+	return nil
+}
+
+func openServer(s *nginxconf.Setting) error {
+	s.Inner.Data = &Server{Level: s.Inner}
+	return nil
+}
+
+func closeServer(s *nginxconf.Setting) error { return nil }
+
+func openLocation(s *nginxconf.Setting) error {
+	loc, err := parseLocation(s)
+	if err != nil {
+		return err
+	}
+	loc.Level = s.Inner
+	s.Inner.Data = loc
+	outer, ok := s.Level.Data.(*Location)
+	if !ok {
+		return nil
+	}
+	switch {
+	case outer.Exact:
+		return fmt.Errorf(`location "%s" cannot be inside the exact location "%s"`, loc.Name, outer.Name)
+	case outer.Named:
+		return fmt.Errorf(`location "%s" cannot be inside the named location "%s"`, loc.Name, outer.Name)
+	case loc.Named:
+		return fmt.Errorf(`named location "%s" can be on the server level only`, loc.Name)
+	case loc.Regexp == nil && outer.Regexp == nil && !strings.HasPrefix(loc.Name, outer.Name):
+		return fmt.Errorf(`location "%s" is outside location "%s"`, loc.Name, outer.Name)
+	}
+	return nil
+}
+
+// parseLocation reads the modifier and the name, apart or in one word.
+func parseLocation(s *nginxconf.Setting) (*Location, error) {
+	loc := &Location{}
+	if len(s.Args) == 2 {
+		loc.Name = s.Arg(1)
+		switch s.Arg(0) {
+		case "=":
+			loc.Exact = true
+		case "^~":
+			loc.NoRx = true
+		case "~":
+			return loc, loc.compile(0)
+		case "~*":
+			return loc, loc.compile(rx.Caseless)
+		default:
+			return nil, fmt.Errorf(`invalid location modifier "%s"`, s.Arg(0))
+		}
+		return loc, nil
+	}
+	name := s.Arg(0)
+	switch {
+	case strings.HasPrefix(name, "="):
+		loc.Name, loc.Exact = name[1:], true
+	case strings.HasPrefix(name, "^~"):
+		loc.Name, loc.NoRx = name[2:], true
+	case strings.HasPrefix(name, "~*"):
+		loc.Name = name[2:]
+		return loc, loc.compile(rx.Caseless)
+	case strings.HasPrefix(name, "~"):
+		loc.Name = name[1:]
+		return loc, loc.compile(0)
+	default:
+		loc.Name, loc.Named = name, strings.HasPrefix(name, "@")
+	}
+	return loc, nil
+}
+
+func (l *Location) compile(flags rx.Flags) error {
+	re, err := rx.Compile(l.Name, flags)
+	l.Regexp = re
+	return err
+}
+
+func openLimitExcept(s *nginxconf.Setting) error {
+	le := &limitExcept{}
+	for i := range s.Args {
+		switch m := strings.ToUpper(s.Arg(i)); m {
+		case "GET":
+			le.methods = append(le.methods, "GET", "HEAD")
+		case "HEAD", "POST", "PUT", "DELETE", "MKCOL", "COPY", "MOVE", "OPTIONS", "PROPFIND", "PROPPATCH", "LOCK", "UNLOCK", "PATCH":
+			le.methods = append(le.methods, m)
+		default:
+			return fmt.Errorf(`invalid method "%s"`, s.Arg(i))
+		}
+	}
+	s.Inner.Data = le
+	return nil
+}
+
+// ErrorPage is one status of an error_page directive.
+type ErrorPage struct {
+	Status int
+	// Overwrite is the status sent in its place: -1 keeps it, 0 takes that of whatever answers.
+	Overwrite int
+	URI       ngx.Text
+	Named     string // of a named location, else ""
+}
+
+func parseErrorPage(s *nginxconf.Setting) ([]ErrorPage, error) {
+	uri, codes := s.Arg(len(s.Args)-1), s.Args[:len(s.Args)-1]
+	overwrite := -1
+	if last := codes[len(codes)-1].Value; strings.HasPrefix(last, "=") {
+		if len(codes) == 1 {
+			return nil, fmt.Errorf(`invalid value "%s"`, last)
+		}
+		overwrite = 0
+		if last != "=" {
+			n, ok := nginxconf.ParseNum(last[1:])
+			if !ok {
+				return nil, fmt.Errorf(`invalid value "%s"`, last)
+			}
+			overwrite = n
+		}
+		codes = codes[:len(codes)-1]
+	}
+	text, err := ngx.ParseText(s, uri)
+	if err != nil {
+		return nil, err
+	}
+	named := ""
+	if strings.HasPrefix(uri, "@") {
+		named = uri
+	}
+	var pages []ErrorPage
+	for _, code := range codes {
+		n, ok := nginxconf.ParseNum(code.Value)
+		if !ok || n == 499 {
+			return nil, fmt.Errorf(`invalid value "%s"`, code.Value)
+		}
+		if n < 300 || n > 599 {
+			return nil, fmt.Errorf(`value "%s" must be between 300 and 599`, code.Value)
+		}
+		o := overwrite
+		if o < 0 {
+			switch n {
+			case 494, 495, 496, 497:
+				o = 400
+			}
+		}
+		pages = append(pages, ErrorPage{n, o, text, named})
+	}
+	return pages, nil
+}

@@ -1,0 +1,398 @@
+package location
+
+import (
+	"io"
+	"os"
+
+	"limpet/internal/ngx"
+	"limpet/internal/tcp"
+)
+
+// maxRedirects bounds internal redirects and location changes, as in nginx.
+const maxRedirects = 10
+
+// Engine runs requests through the phases. It has no state of its own.
+type Engine struct{}
+
+// Run implements ngx.Engine.
+func (e *Engine) Run(r *ngx.Request) {
+	if r.Refused != 0 {
+		e.refused(r)
+	} else {
+		e.end(r, e.first(r))
+	}
+	logRequest(r)
+	r.Tries = r.Tries[:0]
+}
+
+// logRequest runs the log steps of the place where the request ended.
+func logRequest(r *ngx.Request) {
+	for _, step := range r.Scope.Steps[ngx.Log] {
+		step(r)
+	}
+}
+
+// refused answers a request whose head was refused; a request that timed out or whose client went is only logged.
+func (e *Engine) refused(r *ngx.Request) {
+	if r.Status != 0 {
+		return
+	}
+	e.end(r, ngx.Status(r.Refused))
+}
+
+// first runs the steps that come once, before anything depends on the URI.
+func (e *Engine) first(r *ngx.Request) ngx.Outcome {
+	for _, step := range r.Scope.Server.Steps[ngx.PostRead] {
+		if out := step(r); out != ngx.Next {
+			return out
+		}
+	}
+	return e.server(r)
+}
+
+// server runs the server's rewrite steps, then those of the location.
+func (e *Engine) server(r *ngx.Request) ngx.Outcome {
+	r.Scope = r.Scope.Server
+	for _, step := range r.Scope.Steps[ngx.ServerRewrite] {
+		if out := step(r); out != ngx.Next && out != ngx.Redirect {
+			return out
+		}
+	}
+	return e.locate(r)
+}
+
+// locate finds the location and runs its steps, again while rewrite changes the URI.
+func (e *Engine) locate(r *ngx.Request) ngx.Outcome {
+	for {
+		r.Scope = r.Scope.Server
+		s, _ := find(r, r.Scope)
+		if out := e.enter(r, s); out != ngx.Next {
+			return out
+		}
+		out := e.rewrite(r)
+		if out == ngx.Redirect {
+			if r.Redirects++; r.Redirects > maxRedirects {
+				r.Errorf(`rewrite or internal redirection cycle while processing "%s"`, r.Path)
+				return ngx.Status(500)
+			}
+			continue
+		}
+		if out != ngx.Next {
+			return out
+		}
+		return e.content(r)
+	}
+}
+
+// enter makes a location the request's place and makes the checks that belong to it.
+func (e *Engine) enter(r *ngx.Request, s *ngx.Scope) ngx.Outcome {
+	r.Scope = s
+	n := nodeOf(s)
+	if n.internal && !r.Internal {
+		return ngx.Status(404)
+	}
+	if s.AutoRedirect && s.Handler == nil && n.loc != nil && len(r.Path) < len(n.loc.Name) {
+		return e.slashRedirect(r, n.loc.Name)
+	}
+	if limit := s.Core.ClientMaxBodySize.V; limit > 0 && r.Length > limit && !r.Internal {
+		r.Errorf("client intended to send too large body: %d bytes", r.Length)
+		r.KeepAlive = false
+		return ngx.Status(413)
+	}
+	if n.limit != nil && !n.limit.allows(r.Method) {
+		r.Scope = n.limit.scope
+	}
+	return ngx.Next
+}
+
+// slashRedirect sends a request for /name to /name/ .
+func (e *Engine) slashRedirect(r *ngx.Request, name string) ngx.Outcome {
+	loc := []byte(name)
+	if len(r.Args) > 0 {
+		loc = append(append(loc, '?'), r.Args...)
+	}
+	r.Out.Location = loc
+	return ngx.Status(301)
+}
+
+func (l *limitScope) allows(method []byte) bool {
+	for _, m := range l.methods {
+		if string(method) == m {
+			return true
+		}
+	}
+	return false
+}
+
+func (e *Engine) rewrite(r *ngx.Request) ngx.Outcome {
+	for _, step := range r.Scope.Steps[ngx.Rewrite] {
+		if out := step(r); out != ngx.Next {
+			return out
+		}
+	}
+	return ngx.Next
+}
+
+// content runs the phases from preaccess to the answer.
+func (e *Engine) content(r *ngx.Request) ngx.Outcome {
+	for _, step := range r.Scope.Steps[ngx.PreAccess] {
+		if out := step(r); out != ngx.Next {
+			return out
+		}
+	}
+	if r.IsMain() {
+		if out := e.access(r); out != ngx.Next {
+			return out
+		}
+	}
+	for _, step := range r.Scope.Steps[ngx.PreContent] {
+		if out := step(r); out != ngx.Next {
+			return out
+		}
+	}
+	if r.Scope.Handler != nil {
+		return r.Scope.Handler(r)
+	}
+	for _, step := range r.Scope.Steps[ngx.Content] {
+		if out := step(r); out != ngx.Next {
+			return out
+		}
+	}
+	if len(r.Path) > 0 && r.Path[len(r.Path)-1] == '/' {
+		r.Errorf(`directory index of "%s" is forbidden`, r.MapPath(r.Path))
+		return ngx.Status(403)
+	}
+	r.Errorf("no handler found")
+	return ngx.Status(404)
+}
+
+// access runs the access steps under satisfy: all must agree, or one is enough.
+func (e *Engine) access(r *ngx.Request) ngx.Outcome {
+	anyone := r.Scope.Core.Satisfy.V == ngx.SatisfyAny
+	denied := ngx.Next
+	for _, step := range r.Scope.Steps[ngx.Access] {
+		switch out := step(r); {
+		case out == ngx.Next:
+		case out == ngx.OK:
+			if anyone {
+				r.Out.Header.Hide(ngx.HeaderWWWAuthenticate)
+				return ngx.Next
+			}
+		case anyone && (out == ngx.Status(403) || out == ngx.Status(401)):
+			if denied != ngx.Status(401) {
+				denied = out
+			}
+		default:
+			return out
+		}
+	}
+	if denied == ngx.Status(403) {
+		r.Errorf("access forbidden by rule")
+	}
+	return denied
+}
+
+// end answers with what the phases came to, following error pages and internal redirects.
+func (e *Engine) end(r *ngx.Request, out ngx.Outcome) {
+	for {
+		switch {
+		case out == ngx.OK:
+			return
+		case out == ngx.Redirect:
+			out = e.again(r)
+		case out == ngx.Close:
+			e.abandon(r)
+			return
+		case out == ngx.Next:
+			out = ngx.Status(500)
+		default:
+			if out = e.special(r, int(out)); out == ngx.OK {
+				return
+			}
+		}
+	}
+}
+
+// abandon ends a request that can't be answered any more.
+func (e *Engine) abandon(r *ngx.Request) {
+	r.KeepAlive = false
+	if r.Status == 0 {
+		r.Status = 499
+	}
+	if r.IsMain() {
+		r.Wire.Abandon(r)
+	}
+}
+
+// again follows an internal redirect: to a named location or to a URI.
+func (e *Engine) again(r *ngx.Request) ngx.Outcome {
+	r.Internal = true
+	r.PathChanged = true
+	if r.Redirects++; r.Redirects > maxRedirects {
+		r.Errorf(`rewrite or internal redirection cycle while internally redirecting to "%s"`, r.Path)
+		return ngx.Status(500)
+	}
+	if name := r.Named; name != "" {
+		r.Named = ""
+		return e.toNamed(r, name)
+	}
+	return e.server(r)
+}
+
+func (e *Engine) toNamed(r *ngx.Request, name string) ngx.Outcome {
+	s := namedLocation(r, name)
+	if s == nil {
+		r.Errorf(`could not find named location "%s"`, name)
+		return ngx.Status(500)
+	}
+	r.Scope = s
+	switch out := e.rewrite(r); out {
+	case ngx.Next:
+		return e.content(r)
+	case ngx.Redirect:
+		return e.locate(r)
+	default:
+		return out
+	}
+}
+
+// special answers with a status: its error_page, else the built-in page.
+// OK says that it was answered; other outcomes go on.
+func (e *Engine) special(r *ngx.Request, status int) ngx.Outcome {
+	if r.HeadSent {
+		return ngx.Close // an answer broke off halfway
+	}
+	if status == 444 {
+		r.Status = 444
+		return ngx.Close
+	}
+	if status == 499 {
+		r.Status = 499
+		return ngx.Close
+	}
+	closing(r, status)
+	r.ErrorStatus = status
+	conf := nodeOf(r.Scope).conf
+	if conf.ErrorPages.IsSet() && status >= 300 && (!r.ErrorPage || r.Scope.Core.RecursiveErrorPages.V) && r.Redirects <= maxRedirects {
+		for i := range conf.ErrorPages.V {
+			if p := &conf.ErrorPages.V[i]; p.Status == status {
+				r.ErrorPage = true
+				return e.errorPage(r, p)
+			}
+		}
+	}
+	return e.builtin(r, status)
+}
+
+// closing ends keep-alive for the statuses behind which nginx doesn't trust the connection.
+func closing(r *ngx.Request, status int) {
+	switch status {
+	case 400, 413, 414, 494, 495, 496, 497, 500, 501:
+		r.KeepAlive = false
+	}
+}
+
+// errorPage goes where error_page points.
+func (e *Engine) errorPage(r *ngx.Request, p *ErrorPage) ngx.Outcome {
+	if p.Overwrite >= 0 {
+		r.ErrorStatus = p.Overwrite
+	}
+	if p.Named != "" {
+		r.Named = p.Named
+		return ngx.Redirect
+	}
+	uri := p.URI.Bytes(r)
+	if len(uri) > 0 && uri[0] == '/' {
+		if string(r.Method) != "HEAD" {
+			r.Method = []byte("GET")
+		}
+		r.SetTarget(uri)
+		return ngx.Redirect
+	}
+	status := 302
+	switch p.Overwrite {
+	case 301, 302, 303, 307, 308:
+		status = p.Overwrite
+	}
+	r.Out.Location = uri
+	r.ErrorStatus = status
+	return e.builtin(r, status)
+}
+
+// builtin sends nginx's own page.
+func (e *Engine) builtin(r *ngx.Request, status int) ngx.Outcome {
+	o := &r.Out
+	o.Status, o.Reason = status, nil
+	o.Length, o.ContentType, o.Charset = 0, nil, nil
+	var zero ngx.Response
+	o.LastModified = zero.LastModified
+	o.AcceptRanges = false
+	page := appendPage(nil, r, status)
+	if status == 204 || len(page) == 0 {
+		o.Length = 0
+		if status == 204 {
+			o.Length = -1
+		}
+	} else {
+		o.Length, o.ContentType = int64(len(page)), []byte("text/html")
+	}
+	if r.SendHead() != nil || r.Write(page) != nil || r.Finish() != nil {
+		return ngx.Close
+	}
+	return ngx.OK
+}
+
+// Subrequest implements ngx.Engine.
+func (e *Engine) Subrequest(sub *ngx.Request, sink ngx.Sink) int {
+	if sub.Redirects > 50 {
+		sub.Errorf("subrequests cycle while processing \"%s\"", sub.Path)
+		return 500
+	}
+	if sink == nil {
+		sink = drop{}
+	}
+	sub.Wire = &subWire{Sink: sink, main: sub.Main.Wire}
+	out := e.server(sub)
+	e.end(sub, out)
+	if sub.Scope.Core.LogSubrequest.V {
+		logRequest(sub)
+	}
+	return sub.Status
+}
+
+// subWire is the wire of a subrequest: its head goes nowhere, its body to the parent.
+type subWire struct {
+	ngx.Sink
+	main ngx.Wire
+}
+
+// drop is a sink without end.
+type drop struct{}
+
+func (drop) Write(*ngx.Request, []byte) error { return nil }
+func (drop) Flush(*ngx.Request) error         { return nil }
+func (drop) Finish(*ngx.Request) error        { return nil }
+
+func (w *subWire) SendHead(r *ngx.Request) error                          { r.Status = r.Out.Status; return nil }
+func (w *subWire) SendInterim(r *ngx.Request, s int, h *ngx.Header) error { return nil }
+func (w *subWire) ReadBody(r *ngx.Request, p []byte) (int, error)         { return 0, io.EOF }
+func (w *subWire) BodyTrailer() *ngx.Header                               { return &ngx.Header{} }
+func (w *subWire) Abandon(r *ngx.Request)                                 {}
+func (w *subWire) Finish(r *ngx.Request) error                            { return w.Sink.Flush(r) }
+
+func (w *subWire) Hijack(r *ngx.Request) (*tcp.Conn, bool) { return nil, false }
+
+func (w *subWire) SendFile(r *ngx.Request, f *os.File, off, n int64) error {
+	buf := make([]byte, 32<<10)
+	for n > 0 {
+		m, err := f.ReadAt(buf[:min(int64(len(buf)), n)], off)
+		if m == 0 {
+			return err
+		}
+		if err := w.Write(r, buf[:m]); err != nil {
+			return err
+		}
+		off, n = off+int64(m), n-int64(m)
+	}
+	return nil
+}

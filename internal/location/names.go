@@ -1,0 +1,179 @@
+package location
+
+import (
+	"fmt"
+	"strings"
+
+	"limpet/internal/ngx"
+	"limpet/internal/rx"
+	"limpet/nginxconf"
+)
+
+// Name is one name of a server_name directive.
+type Name struct {
+	Text string // lower-case; as written for a regular expression
+	Re   *rx.Regexp
+	vars []nameCapture
+	File string
+	Line int
+}
+
+// nameCapture is a named group whose value a variable takes.
+type nameCapture struct {
+	group int
+	v     *ngx.Var
+}
+
+func parseNames(s *nginxconf.Setting) ([]Name, error) {
+	var names []Name
+	for i := range s.Args {
+		text := s.Arg(i)
+		n := Name{Text: text, File: s.File, Line: s.Line}
+		switch {
+		case strings.HasPrefix(text, "~"):
+			if err := n.compile(s); err != nil {
+				return nil, err
+			}
+		case text == "", text == "*":
+			if text == "*" {
+				return nil, fmt.Errorf(`server name "%s" is invalid`, text)
+			}
+		default:
+			if strings.HasPrefix(text, "/") || strings.ContainsRune(text, '/') {
+				s.Warn(`server name "%s" has suspicious symbols`, text)
+			}
+			if err := checkWildcard(text); err != nil {
+				return nil, err
+			}
+			n.Text = strings.ToLower(text)
+			if n.Text == "$hostname" {
+				n.Text = hostname()
+			}
+		}
+		names = append(names, n)
+	}
+	return names, nil
+}
+
+// checkWildcard refuses an asterisk that isn't a whole label at one end.
+func checkWildcard(text string) error {
+	bad := fmt.Errorf(`invalid server name or wildcard "%s"`, text)
+	if text == "." || strings.Contains(text, "..") {
+		return bad
+	}
+	inner := strings.TrimSuffix(strings.TrimPrefix(text, "*."), ".*")
+	if strings.Contains(inner, "*") {
+		return bad
+	}
+	if strings.HasPrefix(text, "*.") && strings.HasSuffix(text, ".*") {
+		return bad
+	}
+	return nil
+}
+
+func (n *Name) compile(s *nginxconf.Setting) error {
+	if n.Text == "~" {
+		return fmt.Errorf(`empty regex in server name "%s"`, n.Text)
+	}
+	re, err := rx.Compile(n.Text[1:], rx.Caseless)
+	if err != nil {
+		return err
+	}
+	n.Re = re
+	n.vars, err = captureVars(s, re)
+	return err
+}
+
+// captureVars makes the variables of a pattern's named groups.
+func captureVars(s *nginxconf.Setting, re *rx.Regexp) ([]nameCapture, error) {
+	var caps []nameCapture
+	for _, g := range re.Names() {
+		v, err := nginxconf.Of[*ngx.VarConf](s.Level.Root()).Vars.Settable(g.Name)
+		if err != nil {
+			return nil, err
+		}
+		caps = append(caps, nameCapture{g.Index, v})
+	}
+	return caps, nil
+}
+
+// nameTable finds a virtual server by a host: exact names, then the longest
+// wildcard at the front, the longest at the end, the first regular expression.
+// https://nginx.org/en/docs/http/server_names.html
+type nameTable struct {
+	exact map[string]*ngx.Scope
+	head  map[string]*ngx.Scope // "example.org" for *.example.org and .example.org
+	tail  map[string]*ngx.Scope // "mail" for mail.*
+	regex []regexName
+}
+
+type regexName struct {
+	name  Name
+	scope *ngx.Scope
+}
+
+// add adds a server's name; false means another server has it already.
+func (t *nameTable) add(n Name, scope *ngx.Scope) bool {
+	if n.Re != nil {
+		t.regex = append(t.regex, regexName{n, scope})
+		return true
+	}
+	put := func(m *map[string]*ngx.Scope, key string) bool {
+		if *m == nil {
+			*m = make(map[string]*ngx.Scope)
+		}
+		if _, taken := (*m)[key]; taken {
+			return false
+		}
+		(*m)[key] = scope
+		return true
+	}
+	switch text := n.Text; {
+	case strings.HasPrefix(text, "*."):
+		return put(&t.head, text[2:])
+	case strings.HasPrefix(text, "."):
+		return put(&t.exact, text[1:]) && put(&t.head, text[1:])
+	case strings.HasSuffix(text, ".*"):
+		return put(&t.tail, text[:len(text)-2])
+	default:
+		return put(&t.exact, text)
+	}
+}
+
+// find returns the server for a host in lower case, nil when none has the name.
+func (t *nameTable) find(r *ngx.Request, host []byte) *ngx.Scope {
+	if s := t.exact[string(host)]; s != nil {
+		return s
+	}
+	if len(host) == 0 {
+		return nil
+	}
+	if t.head != nil {
+		for i, c := range host {
+			if c == '.' && i > 0 {
+				if s := t.head[string(host[i+1:])]; s != nil {
+					return s
+				}
+			}
+		}
+	}
+	if t.tail != nil {
+		for i := len(host) - 1; i > 0; i-- {
+			if host[i] == '.' {
+				if s := t.tail[string(host[:i])]; s != nil {
+					return s
+				}
+			}
+		}
+	}
+	for i := range t.regex {
+		n := &t.regex[i]
+		if r.Match(n.name.Re, host) {
+			for _, c := range n.name.vars {
+				c.v.Assign(r, r.Copy(r.Capture(c.group)))
+			}
+			return n.scope
+		}
+	}
+	return nil
+}

@@ -1,0 +1,68 @@
+package ngx
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"limpet/nginxconf"
+)
+
+// Root is what root or alias says.
+type Root struct {
+	Text  Text
+	Alias bool
+	// Cut is the length of the location's name that an alias replaces.
+	Cut int
+	// Rx says that the location is a regular expression: an alias is then the whole path.
+	Rx bool
+}
+
+// parseRoot parses root and alias, which exclude each other.
+func parseRoot(s *nginxconf.Setting) (Root, error) {
+	alias := s.Name == "alias"
+	c := nginxconf.Own[*Core](s.Level)
+	if c.Root.Own && !s.IsDefault {
+		if c.Root.V.Alias == alias {
+			return Root{}, nginxconf.ErrDuplicate
+		}
+		return Root{}, fmt.Errorf(`"%s" directive is duplicate, "%s" directive was specified earlier`, s.Name, map[bool]string{true: "alias", false: "root"}[c.Root.V.Alias])
+	}
+	path := s.Arg(0)
+	if strings.Contains(path, "$document_root") || strings.Contains(path, "${document_root}") {
+		return Root{}, fmt.Errorf(`the $document_root variable cannot be used in the "%s" directive`, s.Name)
+	}
+	if strings.Contains(path, "$realpath_root") || strings.Contains(path, "${realpath_root}") {
+		return Root{}, fmt.Errorf(`the $realpath_root variable cannot be used in the "%s" directive`, s.Name)
+	}
+	if !alias && strings.HasSuffix(path, "/") && len(path) > 1 {
+		path = path[:len(path)-1]
+	}
+	if !strings.HasPrefix(path, "$") {
+		path = s.Loader.PrefixPath(path)
+	}
+	text, err := ParseText(s, path)
+	if err != nil {
+		return Root{}, errors.New(err.Error())
+	}
+	return Root{Text: text, Alias: alias}, nil
+}
+
+// MapPath returns the file name for a path under root or alias.
+func (r *Request) MapPath(path []byte) []byte {
+	root := &r.Scope.Core.Root.V
+	base := root.Text.Bytes(r)
+	if !root.Alias {
+		return r.join(base, path)
+	}
+	if root.Rx {
+		return base
+	}
+	return r.join(base, path[min(len(path), root.Cut):])
+}
+
+func (r *Request) join(a, b []byte) []byte {
+	c := r.Alloc(len(a) + len(b))
+	copy(c[copy(c, a):], b)
+	return c
+}

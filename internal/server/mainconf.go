@@ -1,0 +1,110 @@
+package server
+
+import (
+	"fmt"
+	"runtime"
+	"time"
+
+	"limpet/internal/ngx"
+	conf "limpet/nginxconf"
+)
+
+// User is what the user directive says.
+type User struct{ Name, Group string }
+
+// Main holds the directives of the process itself.
+// https://nginx.org/en/docs/ngx_core_module.html
+type Main struct {
+	Daemon          conf.Opt[bool]
+	Pid             conf.Opt[string]
+	User            conf.Opt[User]
+	Workers         conf.Opt[int]
+	ShutdownTimeout conf.Opt[time.Duration]
+	RlimitNofile    conf.Opt[int]
+	WorkingDir      conf.Opt[string]
+	Connections     conf.Opt[int]
+	hasEvents       bool
+}
+
+// Directives lists the directives of the process.
+func (c *Main) Directives() []conf.Directive {
+	const tuning = "the Go runtime schedules connections"
+	return []conf.Directive{
+		conf.Flag("daemon", conf.Main, &c.Daemon, "on", "Goes to the background."),
+		conf.Custom("pid", conf.Main, conf.Args1, &c.Pid, prefixed, "logs/nginx.pid", "Names the file for the process ID."),
+		conf.Custom("user", conf.Main, conf.Args12, &c.User, parseUser, "nobody", "Sets who the process is after the start, when started by root."),
+		conf.Custom("worker_processes", conf.Main, conf.Args1, &c.Workers, parseWorkers, "1", "Sets how many processors are used."),
+		conf.Msec("worker_shutdown_timeout", conf.Main, &c.ShutdownTimeout, "0", "Bounds the time for requests to end on shutdown and reload."),
+		conf.Num("worker_rlimit_nofile", conf.Main, &c.RlimitNofile, "0", "Raises the limit on open files."),
+		conf.Str("working_directory", conf.Main, &c.WorkingDir, "", "Sets the current folder."),
+		conf.Accepted("master_process", conf.Main, conf.Args1, "one process serves everything"),
+		conf.Accepted("timer_resolution", conf.Main, conf.Args1, tuning),
+		conf.Accepted("lock_file", conf.Main, conf.Args1, "no lock is needed to accept connections"),
+		conf.Accepted("debug_points", conf.Main, conf.Args1, "for debugging nginx itself"),
+		conf.Accepted("worker_priority", conf.Main, conf.Args1, tuning),
+		conf.Accepted("worker_cpu_affinity", conf.Main, conf.Args1More, tuning),
+		conf.Accepted("worker_rlimit_core", conf.Main, conf.Args1, "Go programs set it in the environment"),
+		conf.Accepted("env", conf.Main, conf.Args1, "the environment is kept as it is"),
+		conf.Accepted("load_module", conf.Main, conf.Args1, "modules are built in; what one would bring is refused by name where it is missing"),
+		conf.Accepted("pcre_jit", conf.Main, conf.Args1, "patterns are compiled by limpet's own engines"),
+		conf.Accepted("thread_pool", conf.Main, conf.Args23, "files are read in goroutines"),
+		conf.Accepted("ssl_engine", conf.Main, conf.Args1, "TLS is Go's own"),
+		conf.Accepted("ssl_object_cache_inheritable", conf.Main, conf.Args1, "keys are read anew at each reload"),
+		conf.Block("events", conf.Main, conf.Events, conf.NoArgs, c.openEvents, nil, "Holds what concerns connections."),
+		conf.Custom("worker_connections", conf.Events, conf.Args1, &c.Connections, func(s *conf.Setting) (int, error) {
+			n, ok := conf.ParseNum(s.Arg(0))
+			if !ok {
+				return 0, fmt.Errorf(`invalid number "%s" in "worker_connections" directive`, s.Arg(0))
+			}
+			return n, nil
+		}, "512", "Bounds the number of connections a worker process of nginx has; noted, memory bounds them here."),
+		conf.Accepted("use", conf.Events, conf.Args1, "epoll is used through the Go runtime"),
+		conf.Accepted("multi_accept", conf.Events, conf.Args1, tuning),
+		conf.Accepted("accept_mutex", conf.Events, conf.Args1, tuning),
+		conf.Accepted("accept_mutex_delay", conf.Events, conf.Args1, tuning),
+		conf.Accepted("epoll_events", conf.Events, conf.Args1, tuning),
+		conf.Accepted("worker_aio_requests", conf.Events, conf.Args1, tuning),
+		conf.Accepted("debug_connection", conf.Events, conf.Args1, "there is no debug log"),
+	}
+}
+
+func (c *Main) openEvents(*conf.Setting) error {
+	if c.hasEvents {
+		return conf.ErrDuplicate
+	}
+	c.hasEvents = true
+	return nil
+}
+
+// Check refuses a file without events, as nginx does.
+func (c *Main) Check(lv *conf.Level) error {
+	if lv.Parent == nil && !c.hasEvents {
+		return conf.Errorf("", 0, `no "events" section in configuration`)
+	}
+	return nil
+}
+
+func prefixed(s *conf.Setting) (string, error) { return s.Loader.PrefixPath(s.Arg(0)), nil }
+
+func parseUser(s *conf.Setting) (User, error) {
+	u := User{Name: s.Arg(0), Group: s.Arg(0)}
+	if len(s.Args) == 2 {
+		u.Group = s.Arg(1)
+	}
+	return u, nil
+}
+
+func parseWorkers(s *conf.Setting) (int, error) {
+	if s.Arg(0) == "auto" {
+		return runtime.NumCPU(), nil
+	}
+	n, ok := conf.ParseNum(s.Arg(0))
+	if !ok || n == 0 {
+		return 0, conf.Brief("invalid number")
+	}
+	return n, nil
+}
+
+func mainModule() ngx.Module {
+	return ngx.Module{Name: "main", Conf: func() conf.Settings { return new(Main) }}
+}

@@ -1,0 +1,18 @@
+package server
+
+import (
+	"limpet/internal/location"
+	"limpet/internal/ngx"
+)
+
+// modules returns the modules in the order in which their steps run within a
+// phase. Header filters run in this order, too: the first to run is outermost
+// on the body. It is the one list of what limpet does.
+func (opt *Options) modules() []ngx.Module {
+	ms := []ngx.Module{
+		mainModule(),
+		ngx.CoreModule(),
+		location.Module(opt.remap()),
+	}
+	return append(ms, ngx.VarModule(ms))
+}
