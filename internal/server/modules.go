@@ -3,6 +3,7 @@ package server
 import (
 	"limpet/internal/location"
 	"limpet/internal/ngx"
+	"limpet/upstream"
 )
 
 // modules returns the modules in the order in which their steps run within a
@@ -13,6 +14,7 @@ func (opt *Options) modules() []ngx.Module {
 		mainModule(),
 		ngx.CoreModule(),
 		location.Module(opt.remap()),
+		upstream.Module(),
 	}
 	return append(ms, ngx.VarModule(ms))
 }

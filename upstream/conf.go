@@ -1,0 +1,189 @@
+// Package upstream is groups of peers: balancing, passive failures, kept
+// connections and the choice of the next peer.
+//
+// It stands for nginx's ngx_http_upstream_module with its round robin and
+// keepalive parts.
+// https://nginx.org/en/docs/http/ngx_http_upstream_module.html
+//
+// A Group belongs to one configuration and is read-only once built; what a peer
+// has done and how it fares is in its State, which is kept by group and address
+// over reloads. Where nginx has this state per worker, or per zone, there is one
+// view here.
+package upstream
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"limpet/internal/ngx"
+	"limpet/nginxconf"
+)
+
+// Conf holds the upstream blocks at the http level, and the directives of one
+// block at its own level.
+type Conf struct {
+	specs []*spec // at the http level, in reading order
+
+	Keepalive         nginxconf.Opt[Keepalive]
+	KeepaliveRequests nginxconf.Opt[int]
+	KeepaliveTime     nginxconf.Opt[time.Duration]
+	KeepaliveTimeout  nginxconf.Opt[time.Duration]
+	Zone              nginxconf.Opt[string]
+}
+
+// Keepalive is what keepalive says.
+type Keepalive struct {
+	Max   int
+	Local bool // a connection goes back only to the location that opened it
+}
+
+// spec is a group as configured, explicit by an upstream block or implicit by proxy_pass.
+type spec struct {
+	name    string
+	level   *nginxconf.Level // of an explicit group, else nil
+	at      nginxconf.Statement
+	port    int // of an implicit group; 0: none was given
+	deflt   int // default port of an implicit group
+	servers []*serverSpec
+	method  method
+	sticky  func(b *ngx.Build, g *Group) (Sticky, error)
+	group   *Group
+}
+
+// method makes a group's way of choosing peers; nil is round robin.
+type method struct {
+	make func(b *ngx.Build, g *Group) (Balancer, error)
+	// backup and the others say which parameters of server the method supports.
+	noBackup, noWeight, noMaxConns bool
+}
+
+// Directives lists the directives of the upstream module.
+func (c *Conf) Directives() []nginxconf.Directive {
+	return []nginxconf.Directive{
+		nginxconf.Block("upstream", nginxconf.HTTP, nginxconf.Upstream, nginxconf.Args1, c.openUpstream, closeUpstream, "Defines a group of servers."),
+		nginxconf.Call("server", nginxconf.Upstream, nginxconf.Args1More, parseServer, "Adds a server to the group."),
+		nginxconf.Custom("keepalive", nginxconf.Upstream, nginxconf.Args12, &c.Keepalive, parseKeepalive, "32 local", "Bounds the number of idle connections that are kept."),
+		nginxconf.Num("keepalive_requests", nginxconf.Upstream, &c.KeepaliveRequests, "1000", "Bounds the number of requests of a connection."),
+		nginxconf.Msec("keepalive_time", nginxconf.Upstream, &c.KeepaliveTime, "1h", "Bounds the time in which a connection takes requests."),
+		nginxconf.Msec("keepalive_timeout", nginxconf.Upstream, &c.KeepaliveTimeout, "60s", "Sets how long an idle connection is kept."),
+		nginxconf.Custom("zone", nginxconf.Upstream, nginxconf.Args12, &c.Zone, parseZone, "", "Names a zone for the group's state, which is always shared here."),
+	}
+}
+
+// specOf returns the group that a statement inside an upstream block belongs to.
+func specOf(s *nginxconf.Setting) *spec { return s.Level.Data.(*spec) }
+
+func (c *Conf) openUpstream(s *nginxconf.Setting) error {
+	name := s.Arg(0)
+	for _, have := range c.specs {
+		if have.level != nil && have.name == name {
+			return fmt.Errorf(`duplicate upstream "%s"`, name)
+		}
+		if have.name == name && have.port != 0 {
+			return nginxconf.Errorf(have.at.File, have.at.Line, `upstream "%s" may not have port %d`, name, have.port)
+		}
+	}
+	sp := &spec{name: name, level: s.Inner, at: *s.Statement, group: &Group{Name: name}}
+	for i, have := range c.specs {
+		if have.name == name { // proxy_pass named it before
+			sp.group = have.group
+			c.specs[i] = sp
+			s.Inner.Data = sp
+			return nil
+		}
+	}
+	s.Inner.Data = sp
+	c.specs = append(c.specs, sp)
+	return nil
+}
+
+func closeUpstream(s *nginxconf.Setting) error {
+	sp := s.Inner.Data.(*spec)
+	if len(sp.servers) == 0 {
+		return fmt.Errorf(`no servers are inside upstream`)
+	}
+	return nil
+}
+
+// Add returns the group that address names, host or host:port, as proxy_pass
+// gives it. It may be defined later in the file; when it never is, the host is
+// its one server. It is usable once the configuration is built.
+func Add(s *nginxconf.Setting, address string, defaultPort int) (*Group, error) {
+	http := s.Level.Up(nginxconf.HTTP)
+	c := nginxconf.Own[*Conf](http)
+	name, port, err := splitAddress(address)
+	if err != nil {
+		return nil, err
+	}
+	for _, have := range c.specs {
+		if have.name != name {
+			continue
+		}
+		if have.level != nil && port != 0 {
+			return nil, fmt.Errorf(`upstream "%s" may not have port %d`, name, port)
+		}
+		if have.level != nil || have.port == port && have.deflt == defaultPort {
+			return have.group, nil
+		}
+	}
+	sp := &spec{name: name, port: port, deflt: defaultPort, at: *s.Statement, group: &Group{Name: name, Implicit: true}}
+	c.specs = append(c.specs, sp)
+	return sp.group, nil
+}
+
+// splitAddress parts host and port of a URL's authority, or takes a unix socket's path whole.
+func splitAddress(a string) (host string, port int, err error) {
+	if strings.HasPrefix(a, "unix:") {
+		return a, 0, nil
+	}
+	i := strings.LastIndexByte(a, ':')
+	if strings.HasPrefix(a, "[") && i < strings.IndexByte(a, ']') {
+		i = -1
+	}
+	if i < 0 {
+		if a == "" {
+			return "", 0, fmt.Errorf(`no host in upstream "%s"`, a)
+		}
+		return a, 0, nil
+	}
+	n, ok := nginxconf.ParseNum(a[i+1:])
+	if !ok || n < 1 || n > 65535 {
+		return "", 0, fmt.Errorf(`invalid port in upstream "%s"`, a)
+	}
+	if i == 0 {
+		return "", 0, fmt.Errorf(`no host in upstream "%s"`, a)
+	}
+	return a[:i], n, nil
+}
+
+func parseKeepalive(s *nginxconf.Setting) (Keepalive, error) {
+	n, ok := nginxconf.ParseNum(s.Arg(0))
+	if !ok {
+		return Keepalive{}, fmt.Errorf(`invalid value "%s" in "keepalive" directive`, s.Arg(0))
+	}
+	k := Keepalive{Max: n}
+	if len(s.Args) == 2 {
+		if s.Arg(1) != "local" {
+			return k, fmt.Errorf(`invalid parameter "%s"`, s.Arg(1))
+		}
+		k.Local = true
+	}
+	return k, nil
+}
+
+func parseZone(s *nginxconf.Setting) (string, error) {
+	if s.Arg(0) == "" {
+		return "", fmt.Errorf(`invalid zone name "%s"`, s.Arg(0))
+	}
+	if len(s.Args) == 2 {
+		size, ok := nginxconf.ParseSize(s.Arg(1))
+		if !ok {
+			return "", fmt.Errorf(`invalid zone size "%s"`, s.Arg(1))
+		}
+		if size < 8*4096 {
+			return "", fmt.Errorf(`zone "%s" is too small`, s.Arg(0))
+		}
+	}
+	return s.Arg(0), nil
+}

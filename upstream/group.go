@@ -1,0 +1,268 @@
+package upstream
+
+import (
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"limpet/internal/ngx"
+	"limpet/nginxconf"
+)
+
+// Group is an upstream: its peers and how one is chosen. It is read-only once
+// built, but for what mu guards.
+type Group struct {
+	Name     string
+	Implicit bool // made by proxy_pass, not by an upstream block
+	Peers    []*Peer
+	Primary  []*Peer // of Peers
+	Backup   []*Peer
+	Conf     *Conf
+	Servers  []Server // as configured, for status pages and Lua
+	// FailOpen serves from peers that checks have turned down when no other is left.
+	FailOpen bool
+	Balancer Balancer
+	Sticky   Sticky // nil without
+	Kept     *Kept  // nil where connections aren't kept
+
+	mu    sync.Mutex // guards the peers' weights and failures
+	tries int        // tries of a request: peers that aren't down in the file
+}
+
+// Server is a server line as configured.
+type Server struct {
+	Text         string // as written; "" in an implicit group
+	Addrs        []string
+	Weight       int
+	MaxFails     int
+	FailTimeout  time.Duration
+	Backup, Down bool
+}
+
+// Peer is one address of a group.
+type Peer struct {
+	Name    []byte // as logs show it: 127.0.0.1:8080, [::1]:80, unix:/path
+	Network string // tcp or unix
+	Addr    string // to dial
+	Server  string // as written in its server line
+	Backup  bool
+	Down    bool // by the file, whatever checks say
+	Drain   bool
+	Route   string
+	Index   int // in Primary or Backup
+	*State
+
+	weight      int
+	maxFails    int
+	maxConns    int
+	failTimeout time.Duration
+	slowStart   time.Duration
+
+	// guarded by Group.mu
+	currentWeight   int
+	effectiveWeight int
+}
+
+// State is what is known of a peer. It is kept over reloads by group and address.
+type State struct {
+	unhealthy atomic.Uint32 // a bit for each check that turned the peer down
+	conns     atomic.Int64
+
+	// guarded by the Group's mu
+	fails    int
+	accessed int64 // Unix seconds
+	checked  int64
+
+	Stats Stats
+}
+
+// Stats count what a peer did, for metrics.
+type Stats struct {
+	Requests, Fails, Sent, Received atomic.Int64
+	Classes                         [6]atomic.Int64 // responses by first digit of the status
+}
+
+// SetDown lets check number n (0-31) turn the peer down or up again.
+func (s *State) SetDown(n uint, down bool) {
+	for {
+		old := s.unhealthy.Load()
+		mask := old &^ (1 << n)
+		if down {
+			mask = old | 1<<n
+		}
+		if s.unhealthy.CompareAndSwap(old, mask) {
+			return
+		}
+	}
+}
+
+// Unhealthy reports whether a check has turned the peer down.
+func (s *State) Unhealthy() bool { return s.unhealthy.Load() != 0 }
+
+// Conns returns the number of requests that the peer is serving.
+func (s *State) Conns() int64 { return s.conns.Load() }
+
+// IsDown reports whether the file or a check keeps requests away from the peer.
+func (p *Peer) IsDown() bool { return p.Down || p.Unhealthy() }
+
+// Weight returns the configured weight.
+func (p *Peer) Weight() int { return p.weight }
+
+// MaxFails and FailTimeout return the parameters of the server line.
+func (p *Peer) MaxFails() int { return p.maxFails }
+
+// FailTimeout returns the parameter of the server line.
+func (p *Peer) FailTimeout() time.Duration { return p.failTimeout }
+
+// Fails returns the number of failures that count against the peer.
+func (g *Group) Fails(p *Peer) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return p.fails
+}
+
+// ClearFails forgets the failures, as a check does that turns a peer up.
+func (g *Group) ClearFails(p *Peer) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	p.fails = 0
+}
+
+// Weights returns the current and the effective weight of round robin.
+func (g *Group) Weights(p *Peer) (current, effective int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return p.currentWeight, p.effectiveWeight
+}
+
+// Groups are the groups of a configuration, explicit ones first, in the file's order.
+type Groups struct{ List []*Group }
+
+// Find returns the group of that name, host or host:port; nil when there is none.
+func (gs *Groups) Find(name []byte) *Group {
+	for _, g := range gs.List {
+		if string(name) == g.Name {
+			return g
+		}
+	}
+	return nil
+}
+
+// Module returns the upstream module.
+func Module() ngx.Module {
+	return ngx.Module{Name: "upstream", Conf: func() nginxconf.Settings { return new(Conf) }, Vars: Vars, Config: buildAll}
+}
+
+// buildAll builds every group of the configuration.
+func buildAll(b *ngx.Build) error {
+	groups := ngx.Shared[Groups](b)
+	for _, http := range b.Config.Root.Inner {
+		if http.Context != nginxconf.HTTP {
+			continue
+		}
+		c := nginxconf.Of[*Conf](http)
+		for _, explicit := range []bool{true, false} {
+			for _, sp := range c.specs {
+				if (sp.level != nil) != explicit {
+					continue
+				}
+				if err := sp.build(b, c); err != nil {
+					return err
+				}
+				groups.List = append(groups.List, sp.group)
+			}
+		}
+	}
+	return nil
+}
+
+// Check resolves the hosts of implicit groups.
+func (c *Conf) Check(lv *nginxconf.Level) error {
+	if lv.Context != nginxconf.HTTP {
+		return nil
+	}
+	for _, sp := range c.specs {
+		if sp.level != nil {
+			continue
+		}
+		port := sp.port
+		if port == 0 {
+			port = sp.deflt
+		}
+		addrs, err := lookup(sp.name, port, lv.Loader().Offline)
+		if err == nil && sp.port != 0 && !isUnix(sp.name) {
+			addrs, err = lookup(sp.name+":"+strconv.Itoa(port), port, lv.Loader().Offline)
+		}
+		if err != nil {
+			return nginxconf.Errorf(sp.at.File, sp.at.Line, `%s in upstream "%s"`, err, sp.name)
+		}
+		sp.servers = []*serverSpec{{addrs: addrs, weight: 1}}
+	}
+	return nil
+}
+
+func isUnix(name string) bool { return len(name) > 5 && name[:5] == "unix:" }
+
+func (sp *spec) build(b *ngx.Build, outer *Conf) error {
+	g := sp.group
+	g.Conf = outer
+	if sp.level != nil {
+		g.Conf = nginxconf.Of[*Conf](sp.level)
+	}
+	for _, sv := range sp.servers {
+		g.Servers = append(g.Servers, Server{sv.text, sv.addrs, sv.weight, sv.maxFails, sv.failTimeout, sv.backup, sv.down})
+		for _, a := range sv.addrs {
+			g.addPeer(b, sp, sv, a)
+		}
+	}
+	if len(g.Primary) == 0 && sp.level != nil {
+		return nginxconf.Errorf(sp.at.File, sp.at.Line, `no servers in upstream "%s"`, sp.name)
+	}
+	if k := g.Conf.Keepalive.V; sp.level != nil && k.Max > 0 {
+		g.Kept = ngx.Keep(b, "kept "+g.Name, func() *Kept { return new(Kept) })
+		g.Kept.configure(g.Conf)
+	}
+	g.Balancer = roundRobin{}
+	if sp.method.make != nil {
+		bal, err := sp.method.make(b, g)
+		if err != nil {
+			return err
+		}
+		g.Balancer = bal
+	}
+	if sp.sticky != nil {
+		st, err := sp.sticky(b, g)
+		if err != nil {
+			return err
+		}
+		g.Sticky = st
+	}
+	return nil
+}
+
+func (g *Group) addPeer(b *ngx.Build, sp *spec, sv *serverSpec, addr string) {
+	p := &Peer{
+		Name: []byte(addr), Network: "tcp", Addr: addr, Server: sv.text, Backup: sv.backup, Down: sv.down, Drain: sv.drain,
+		Route: sv.route, weight: sv.weight, effectiveWeight: sv.weight, maxFails: sv.maxFails, maxConns: sv.maxConns,
+		failTimeout: sv.failTimeout, slowStart: sv.slowStart,
+	}
+	if isUnix(addr) {
+		p.Network, p.Addr = "unix", addr[5:]
+	}
+	if sp.level == nil {
+		p.maxFails = 0
+	}
+	p.State = ngx.Keep(b, "peer "+g.Name+" "+addr, func() *State { return new(State) })
+	if sv.backup {
+		p.Index = len(g.Backup)
+		g.Backup = append(g.Backup, p)
+	} else {
+		p.Index = len(g.Primary)
+		g.Primary = append(g.Primary, p)
+	}
+	g.Peers = append(g.Peers, p)
+	if !sv.down {
+		g.tries++
+	}
+}

@@ -1,0 +1,150 @@
+package upstream
+
+import (
+	"sync"
+	"time"
+
+	"limpet/internal/tcp"
+)
+
+// Link is a connection to a peer with its history.
+type Link struct {
+	Conn     *tcp.Conn
+	Requests int // that it served
+	Opened   time.Time
+}
+
+// Kept is the idle connections of a group. It outlives configurations.
+type Kept struct {
+	mu      sync.Mutex
+	max     int
+	local   bool
+	limit   int
+	life    time.Duration
+	timeout time.Duration
+	idle    []keptLink // oldest first
+	timer   *time.Timer
+}
+
+type keptLink struct {
+	Link
+	peer  *State
+	key   uint64
+	since time.Time
+}
+
+// sweepEvery is how often connections that were closed by their peers, or that
+// waited too long, are looked for.
+const sweepEvery = time.Second
+
+func (k *Kept) configure(c *Conf) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.max, k.local = c.Keepalive.V.Max, c.Keepalive.V.Local
+	k.limit, k.life, k.timeout = c.KeepaliveRequests.V, c.KeepaliveTime.V, c.KeepaliveTimeout.V
+}
+
+// Get returns an idle connection to a peer that was opened for the same use:
+// key stands for what must agree (the location under `keepalive N local`, TLS settings).
+func (k *Kept) Get(p *Peer, key uint64) (Link, bool) {
+	for {
+		l, ok := k.take(p.State, key)
+		if !ok || l.Conn.Fresh() {
+			return l, ok
+		}
+		l.Conn.Close()
+	}
+}
+
+func (k *Kept) take(p *State, key uint64) (Link, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for i := len(k.idle) - 1; i >= 0; i-- {
+		if e := &k.idle[i]; e.peer == p && e.key == key {
+			l := e.Link
+			k.remove(i)
+			return l, true
+		}
+	}
+	return Link{}, false
+}
+
+func (k *Kept) remove(i int) {
+	last := len(k.idle) - 1
+	copy(k.idle[i:], k.idle[i+1:])
+	k.idle[last] = keptLink{}
+	k.idle = k.idle[:last]
+}
+
+// Put keeps a connection that is ready for another request, or closes it when it
+// served enough; the longest idle one goes when there are too many.
+func (k *Kept) Put(p *Peer, key uint64, l Link) {
+	now := time.Now()
+	if l.Requests >= k.limit || now.Sub(l.Opened) > k.life || !l.Conn.Fresh() {
+		l.Conn.Close()
+		return
+	}
+	var old *tcp.Conn
+	k.mu.Lock()
+	if len(k.idle) >= k.max {
+		old = k.idle[0].Conn
+		k.remove(0)
+	}
+	k.idle = append(k.idle, keptLink{l, p.State, key, now})
+	if k.timer == nil {
+		k.timer = time.AfterFunc(sweepEvery, k.sweep)
+	}
+	k.mu.Unlock()
+	if old != nil {
+		old.Close()
+	}
+}
+
+// Len returns how many connections to a peer are idle.
+func (k *Kept) Len(p *Peer) int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	n := 0
+	for i := range k.idle {
+		if k.idle[i].peer == p.State {
+			n++
+		}
+	}
+	return n
+}
+
+// sweep closes what went stale, and runs again as long as anything is kept.
+func (k *Kept) sweep() {
+	k.mu.Lock()
+	var stale []*tcp.Conn
+	now := time.Now()
+	for i := 0; i < len(k.idle); {
+		e := &k.idle[i]
+		if now.Sub(e.since) < k.timeout && e.Conn.Fresh() {
+			i++
+			continue
+		}
+		stale = append(stale, e.Conn)
+		k.remove(i)
+	}
+	if len(k.idle) > 0 {
+		k.timer.Reset(sweepEvery)
+	} else {
+		k.timer = nil
+	}
+	k.mu.Unlock()
+	for _, c := range stale {
+		c.Close()
+	}
+}
+
+// Close closes all idle connections.
+func (k *Kept) Close() {
+	k.mu.Lock()
+	idle := k.idle
+	k.idle = nil
+	k.mu.Unlock()
+	for _, e := range idle {
+		e.Conn.Close()
+	}
+}

@@ -1,0 +1,173 @@
+package upstream
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"limpet/nginxconf"
+)
+
+// serverSpec is a server line.
+type serverSpec struct {
+	text        string // the address as written
+	addrs       []string
+	weight      int
+	maxFails    int
+	maxConns    int
+	failTimeout time.Duration
+	slowStart   time.Duration
+	backup      bool
+	down        bool
+	drain       bool
+	resolve     bool
+	route       string
+	service     string
+}
+
+// parseServer reads a server line; names are resolved here, as nginx does at its start.
+func parseServer(s *nginxconf.Setting) error {
+	sp := specOf(s)
+	sv := &serverSpec{text: s.Arg(0), weight: 1, maxFails: 1, failTimeout: 10 * time.Second}
+	for i := 1; i < len(s.Args); i++ {
+		if err := sv.param(sp, s.Arg(i)); err != nil {
+			return err
+		}
+	}
+	addrs, err := resolve(s, s.Arg(0), 80)
+	if err != nil {
+		return err
+	}
+	sv.addrs = addrs
+	sp.servers = append(sp.servers, sv)
+	return nil
+}
+
+func (sv *serverSpec) param(sp *spec, p string) error {
+	bad := fmt.Errorf(`invalid parameter "%s"`, p)
+	unsupported := func() error { return fmt.Errorf(`balancing method does not support parameter "%s"`, p) }
+	switch p {
+	case "backup":
+		if sp.method.noBackup {
+			return unsupported()
+		}
+		sv.backup = true
+		return nil
+	case "down":
+		sv.down = true
+		return nil
+	case "drain":
+		sv.drain = true
+		return nil
+	case "resolve":
+		sv.resolve = true
+		return nil
+	}
+	name, value, ok := strings.Cut(p, "=")
+	if !ok {
+		return bad
+	}
+	num := func(field *int, least int) error {
+		n, ok := nginxconf.ParseNum(value)
+		if !ok || n < least {
+			return bad
+		}
+		*field = n
+		return nil
+	}
+	dur := func(field *time.Duration) error {
+		d, ok := nginxconf.ParseTime(value, false)
+		if !ok {
+			return bad
+		}
+		*field = d
+		return nil
+	}
+	switch name {
+	case "weight":
+		if sp.method.noWeight {
+			return unsupported()
+		}
+		return num(&sv.weight, 1)
+	case "max_fails":
+		return num(&sv.maxFails, 0)
+	case "max_conns":
+		if sp.method.noMaxConns {
+			return unsupported()
+		}
+		return num(&sv.maxConns, 0)
+	case "fail_timeout":
+		return dur(&sv.failTimeout)
+	case "slow_start":
+		return dur(&sv.slowStart)
+	case "route":
+		sv.route = value
+		return nil
+	case "service":
+		sv.service = value
+		return nil
+	}
+	return bad
+}
+
+// resolve finds the addresses of host[:port] or unix:path, all of a name's.
+func resolve(s *nginxconf.Setting, text string, defaultPort int) ([]string, error) {
+	addrs, err := lookup(text, defaultPort, s.Loader.Offline)
+	if err != nil {
+		return nil, fmt.Errorf(`%s in upstream "%s"`, err, text)
+	}
+	return addrs, nil
+}
+
+// lookup is resolve without the statement; the error is nginx's word for what is wrong.
+func lookup(text string, defaultPort int, offline bool) ([]string, error) {
+	if path, ok := strings.CutPrefix(text, "unix:"); ok {
+		if path == "" {
+			return nil, fmt.Errorf("no path in the unix domain socket")
+		}
+		return []string{text}, nil
+	}
+	host, port := text, strconv.Itoa(defaultPort)
+	if strings.HasPrefix(text, "[") {
+		end := strings.IndexByte(text, ']')
+		if end < 0 {
+			return nil, fmt.Errorf("invalid host")
+		}
+		host = text[1:end]
+		if rest := text[end+1:]; rest != "" {
+			port = strings.TrimPrefix(rest, ":")
+		}
+	} else if i := strings.IndexByte(text, ':'); i >= 0 {
+		host, port = text[:i], text[i+1:]
+	}
+	if host == "" {
+		return nil, fmt.Errorf("no host")
+	}
+	n, ok := nginxconf.ParseNum(port)
+	if !ok || n < 1 || n > 65535 {
+		return nil, fmt.Errorf("invalid port")
+	}
+	if a, err := netip.ParseAddr(host); err == nil {
+		return []string{netip.AddrPortFrom(a, uint16(n)).String()}, nil
+	}
+	if strings.HasPrefix(text, "[") {
+		return nil, fmt.Errorf("invalid IPv6 address")
+	}
+	if offline {
+		return []string{net.JoinHostPort(host, port)}, nil
+	}
+	ips, err := net.LookupIP(host)
+	if err != nil || len(ips) == 0 {
+		return nil, fmt.Errorf("host not found")
+	}
+	var addrs []string
+	for _, ip := range ips {
+		if a, ok := netip.AddrFromSlice(ip); ok {
+			addrs = append(addrs, netip.AddrPortFrom(a.Unmap(), uint16(n)).String())
+		}
+	}
+	return addrs, nil
+}

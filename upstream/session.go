@@ -1,0 +1,239 @@
+package upstream
+
+import (
+	"time"
+
+	"limpet/internal/ngx"
+)
+
+// Session is one request's dealing with a group over its tries. The zero value
+// is to be begun; it is used by one goroutine and can be begun again.
+type Session struct {
+	Group   *Group
+	Request *ngx.Request
+	Peer    *Peer // the one at hand
+	Tries   int   // that are left, the one at hand included
+	// Number counts the tries: 0 before the first.
+	Number int
+	// Hash is the balancer's own from try to try.
+	Hash   uint32
+	backup bool // the backup peers' turn
+	tried  []uint64
+	inline [2]uint64 // tried of groups of up to 128 peers
+}
+
+// Outcome is how a try went, as it counts against the peer.
+type Outcome uint8
+
+// The outcomes of a try.
+const (
+	Good   Outcome = iota
+	Failed         // counts as a failure: no connection, no or a broken answer
+	Next           // another peer is asked, and it isn't the peer's fault (403, 404)
+)
+
+// Balancer chooses a peer among those that Session.May allows.
+type Balancer interface {
+	// Pick returns a peer of peers or nil when none may be asked. The group is locked.
+	Pick(s *Session, peers []*Peer, now int64) *Peer
+}
+
+// Sticky says which peer a client belongs to.
+type Sticky interface {
+	// Choose returns the client's peer, nil to let the balancer choose. The group isn't locked.
+	Choose(s *Session) *Peer
+	// Chosen tells which peer is asked, after either way.
+	Chosen(s *Session, p *Peer)
+}
+
+// Begin starts a session.
+func (g *Group) Begin(s *Session, r *ngx.Request) {
+	*s = Session{Group: g, Request: r, Tries: g.tries}
+	words := (len(g.Peers) + 63) / 64
+	if words <= len(s.inline) {
+		s.tried = s.inline[:words]
+	} else {
+		s.tried = make([]uint64, words)
+	}
+}
+
+// Next chooses the peer for the next try and counts it as busy until Done; nil
+// when no peer is live.
+func (s *Session) Next() *Peer {
+	g := s.Group
+	s.Number++
+	now := time.Now().Unix()
+	if g.Sticky != nil {
+		if p := g.Sticky.Choose(s); p != nil && s.take(p, now) {
+			g.Sticky.Chosen(s, p)
+			return p
+		}
+	}
+	g.mu.Lock()
+	p := s.pick(now)
+	if p != nil {
+		s.mark(p)
+	}
+	g.mu.Unlock()
+	if p == nil {
+		return nil
+	}
+	p.conns.Add(1)
+	s.Peer = p
+	if g.Sticky != nil {
+		g.Sticky.Chosen(s, p)
+	}
+	return p
+}
+
+// pick asks the balancer for a primary peer, then for a backup peer, then for
+// one that checks have turned down, where the group fails open.
+func (s *Session) pick(now int64) *Peer {
+	g := s.Group
+	if !s.backup {
+		if p := s.among(g.Primary, now); p != nil {
+			return p
+		}
+		if len(g.Backup) > 0 {
+			s.backup = true
+		}
+	}
+	if s.backup {
+		if p := s.among(g.Backup, now); p != nil {
+			return p
+		}
+	}
+	if g.FailOpen {
+		for _, p := range g.Peers {
+			if !p.Down && p.Unhealthy() && !s.Tried(p) {
+				return p
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Session) among(peers []*Peer, now int64) *Peer {
+	if len(peers) == 1 && len(s.Group.Peers) == 1 {
+		// nginx's single peer: failures don't take it out, and it may be tried again
+		if p := peers[0]; !p.IsDown() && !p.full() {
+			return p
+		}
+		return nil
+	}
+	return s.Group.Balancer.Pick(s, peers, now)
+}
+
+// take makes the client's own peer the one at hand, if it may be asked.
+func (s *Session) take(p *Peer, now int64) bool {
+	g := s.Group
+	g.mu.Lock()
+	ok := len(g.Peers) == 1 && !p.IsDown() || s.May(p, now)
+	if ok {
+		s.mark(p)
+	}
+	g.mu.Unlock()
+	if ok {
+		p.conns.Add(1)
+		s.Peer = p
+	}
+	return ok
+}
+
+// May reports whether a peer may be asked: not tried yet, not down, not failed
+// too often of late, not full. The group is locked.
+func (s *Session) May(p *Peer, now int64) bool {
+	if p.Down || p.Unhealthy() || s.Tried(p) || p.full() {
+		return false
+	}
+	return p.maxFails == 0 || p.fails < p.maxFails || now-p.checked > int64(p.failTimeout/time.Second)
+}
+
+func (p *Peer) full() bool { return p.maxConns > 0 && p.conns.Load() >= int64(p.maxConns) }
+
+// Tried reports whether the session has asked the peer before.
+func (s *Session) Tried(p *Peer) bool {
+	i := s.bit(p)
+	return s.tried[i>>6]&(1<<(i&63)) != 0
+}
+
+func (s *Session) mark(p *Peer) {
+	i := s.bit(p)
+	s.tried[i>>6] |= 1 << (i & 63)
+}
+
+func (s *Session) bit(p *Peer) int {
+	if p.Backup {
+		return len(s.Group.Primary) + p.Index
+	}
+	return p.Index
+}
+
+// Done ends the try at hand.
+func (s *Session) Done(out Outcome) {
+	p, g := s.Peer, s.Group
+	if p == nil {
+		return
+	}
+	s.Peer = nil
+	p.conns.Add(-1)
+	s.Tries--
+	if len(g.Peers) == 1 {
+		s.Tries = 0
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if out != Failed {
+		if p.fails > 0 && p.accessed < p.checked {
+			p.fails = 0
+		}
+		return
+	}
+	p.Stats.Fails.Add(1)
+	now := time.Now().Unix()
+	p.fails++
+	p.accessed, p.checked = now, now
+	if p.maxFails > 0 {
+		p.effectiveWeight = max(p.effectiveWeight-p.weight/p.maxFails, 0)
+		if p.fails >= p.maxFails && s.Request != nil {
+			s.Request.Warnf("upstream server temporarily disabled")
+		}
+	}
+}
+
+// roundRobin is nginx's smooth weighted round robin.
+// https://github.com/phusion/nginx/commit/27e94984486058d73157038f7950a0a36ecc6e35
+type roundRobin struct{}
+
+// Pick implements Balancer.
+func (roundRobin) Pick(s *Session, peers []*Peer, now int64) *Peer {
+	var best *Peer
+	total := 0
+	for _, p := range peers {
+		if !s.May(p, now) || p.Drain {
+			continue
+		}
+		p.currentWeight += p.effectiveWeight
+		total += p.effectiveWeight
+		if p.effectiveWeight < p.weight {
+			p.effectiveWeight++
+		}
+		if best == nil || p.currentWeight > best.currentWeight {
+			best = p
+		}
+	}
+	if best == nil {
+		return nil
+	}
+	best.currentWeight -= total
+	best.Checked(now)
+	return best
+}
+
+// Checked notes that a peer that had failed is given another chance. The group is locked.
+func (p *Peer) Checked(now int64) {
+	if now-p.checked > int64(p.failTimeout/time.Second) {
+		p.checked = now
+	}
+}
