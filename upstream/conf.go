@@ -46,17 +46,57 @@ type spec struct {
 	port    int // of an implicit group; 0: none was given
 	deflt   int // default port of an implicit group
 	servers []*serverSpec
-	method  method
+	method  Method
 	sticky  func(b *ngx.Build, g *Group) (Sticky, error)
+	script  func(b *ngx.Build, g *Group) (Script, error)
 	group   *Group
 }
 
-// method makes a group's way of choosing peers; nil is round robin.
-type method struct {
-	make func(b *ngx.Build, g *Group) (Balancer, error)
-	// backup and the others say which parameters of server the method supports.
-	noBackup, noWeight, noMaxConns bool
+// Method is a group's way of choosing peers, set by a directive of its block.
+type Method struct {
+	Name string // the directive's
+	Make func(b *ngx.Build, g *Group) (Balancer, error)
+	// What the method doesn't support of the parameters of server.
+	NoBackup, NoWeight, NoMaxConns bool
 }
+
+// SetMethod makes m the way in which the group of the statement's block chooses
+// peers; a second method replaces the first with nginx's warning.
+func SetMethod(s *nginxconf.Setting, m Method) error {
+	sp := specOf(s)
+	if sp.method.Name != "" || sp.script != nil {
+		s.Warn("load balancing method redefined")
+	}
+	sp.method = m
+	return nil
+}
+
+// SetSticky makes clients of the group of the statement's block stick; make runs
+// when the group is built, peers and all. The later of two statements holds, as a
+// caller that doesn't want that looks at HasSticky.
+func SetSticky(s *nginxconf.Setting, make func(b *ngx.Build, g *Group) (Sticky, error)) {
+	specOf(s).sticky = make
+}
+
+// HasSticky reports whether the statement's block has a sticky policy already.
+func HasSticky(s *nginxconf.Setting) bool { return specOf(s).sticky != nil }
+
+// SetScript lets a script choose the peer of every try in the group of the statement's block.
+func SetScript(s *nginxconf.Setting, make func(b *ngx.Build, g *Group) (Script, error)) error {
+	sp := specOf(s)
+	if sp.script != nil {
+		return nginxconf.ErrDuplicate
+	}
+	if sp.method.Name != "" {
+		s.Warn("load balancing method redefined")
+	}
+	sp.script = make
+	sp.method.NoBackup, sp.method.NoMaxConns = true, true
+	return nil
+}
+
+// NameOf returns the name of the group of the statement's block.
+func NameOf(s *nginxconf.Setting) string { return specOf(s).name }
 
 // Directives lists the directives of the upstream module.
 func (c *Conf) Directives() []nginxconf.Directive {

@@ -24,6 +24,7 @@ type Group struct {
 	FailOpen bool
 	Balancer Balancer
 	Sticky   Sticky // nil without
+	Script   Script // nil without; comes before Sticky and Balancer
 	Kept     *Kept  // nil where connections aren't kept
 
 	mu    sync.Mutex // guards the peers' weights and failures
@@ -48,9 +49,10 @@ type Peer struct {
 	Server  string // as written in its server line
 	Backup  bool
 	Down    bool // by the file, whatever checks say
-	Drain   bool
+	Drain   bool // by the file: only clients that stick to it
 	Route   string
-	Index   int // in Primary or Backup
+	Foreign bool // not of the group: a script chose it
+	Index   int  // in Primary or Backup
 	*State
 
 	weight      int
@@ -224,8 +226,8 @@ func (sp *spec) build(b *ngx.Build, outer *Conf) error {
 		g.Kept.configure(g.Conf)
 	}
 	g.Balancer = roundRobin{}
-	if sp.method.make != nil {
-		bal, err := sp.method.make(b, g)
+	if sp.method.Make != nil {
+		bal, err := sp.method.Make(b, g)
 		if err != nil {
 			return err
 		}
@@ -237,6 +239,13 @@ func (sp *spec) build(b *ngx.Build, outer *Conf) error {
 			return err
 		}
 		g.Sticky = st
+	}
+	if sp.script != nil {
+		sc, err := sp.script(b, g)
+		if err != nil {
+			return err
+		}
+		g.Script = sc
 	}
 	return nil
 }
@@ -265,4 +274,14 @@ func (g *Group) addPeer(b *ngx.Build, sp *spec, sv *serverSpec, addr string) {
 	if !sv.down {
 		g.tries++
 	}
+}
+
+// Foreign returns a peer that isn't of any group, for a script's choice; addr is
+// ip:port, [ip]:port or unix:path.
+func Foreign(addr string) *Peer {
+	p := &Peer{Name: []byte(addr), Network: "tcp", Addr: addr, Foreign: true, weight: 1, State: new(State)}
+	if isUnix(addr) {
+		p.Network, p.Addr = "unix", addr[5:]
+	}
+	return p
 }

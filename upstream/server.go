@@ -51,7 +51,7 @@ func (sv *serverSpec) param(sp *spec, p string) error {
 	unsupported := func() error { return fmt.Errorf(`balancing method does not support parameter "%s"`, p) }
 	switch p {
 	case "backup":
-		if sp.method.noBackup {
+		if sp.method.NoBackup {
 			return unsupported()
 		}
 		sv.backup = true
@@ -88,14 +88,14 @@ func (sv *serverSpec) param(sp *spec, p string) error {
 	}
 	switch name {
 	case "weight":
-		if sp.method.noWeight {
+		if sp.method.NoWeight {
 			return unsupported()
 		}
 		return num(&sv.weight, 1)
 	case "max_fails":
 		return num(&sv.maxFails, 0)
 	case "max_conns":
-		if sp.method.noMaxConns {
+		if sp.method.NoMaxConns {
 			return unsupported()
 		}
 		return num(&sv.maxConns, 0)

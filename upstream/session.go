@@ -16,10 +16,14 @@ type Session struct {
 	// Number counts the tries: 0 before the first.
 	Number int
 	// Hash is the balancer's own from try to try.
-	Hash   uint32
-	backup bool // the backup peers' turn
-	tried  []uint64
-	inline [2]uint64 // tried of groups of up to 128 peers
+	Hash uint32
+	// Mark is the stickiness's own from try to try.
+	Mark any
+	// Refusal is the status to answer with when Next returned nil; 0 is 502, no live upstreams.
+	Refusal int
+	backup  bool // the backup peers' turn
+	tried   []uint64
+	inline  [2]uint64 // tried of groups of up to 128 peers
 }
 
 // Outcome is how a try went, as it counts against the peer.
@@ -38,12 +42,27 @@ type Balancer interface {
 	Pick(s *Session, peers []*Peer, now int64) *Peer
 }
 
-// Sticky says which peer a client belongs to.
+// Sticky says which peer a client belongs to. Its methods run without the group's
+// lock, in the request's goroutine, once a try; s.Number is 1 at the first.
 type Sticky interface {
-	// Choose returns the client's peer, nil to let the balancer choose. The group isn't locked.
+	// Choose returns the client's peer, nil to let the balancer choose. A peer
+	// that may not be asked (down, failed, full, tried) gives way to the balancer's
+	// choice, unless s.Refusal was set.
 	Choose(s *Session) *Peer
-	// Chosen tells which peer is asked, after either way.
+	// Chosen tells which peer is asked, after either way. A cookie that it adds to
+	// s.Request.Out.Header comes before the peer's own fields and stays whatever
+	// is answered, error pages included; at a later try it replaces that of the one before.
 	Chosen(s *Session, p *Peer)
+	// Answered tells that the answer's head of p was taken over into s.Request.Out
+	// and s.Request.UpHead and is about to go to the client.
+	Answered(s *Session, p *Peer)
+}
+
+// Script chooses the peer of every try (balancer_by_lua).
+type Script interface {
+	// Choose returns a peer of the group or a Foreign one; nil lets the group's
+	// balancer choose; a status other than 0 ends the request with it. It may change s.Tries.
+	Choose(s *Session) (p *Peer, status int)
 }
 
 // Begin starts a session.
@@ -63,10 +82,24 @@ func (s *Session) Next() *Peer {
 	g := s.Group
 	s.Number++
 	now := time.Now().Unix()
+	if g.Script != nil {
+		p, status := g.Script.Choose(s)
+		if s.Refusal = status; status != 0 {
+			return nil
+		}
+		if p != nil {
+			p.conns.Add(1)
+			s.Peer = p
+			return p
+		}
+	}
 	if g.Sticky != nil {
 		if p := g.Sticky.Choose(s); p != nil && s.take(p, now) {
 			g.Sticky.Chosen(s, p)
 			return p
+		}
+		if s.Refusal != 0 {
+			return nil
 		}
 	}
 	g.mu.Lock()
@@ -178,6 +211,9 @@ func (s *Session) Done(out Outcome) {
 	s.Peer = nil
 	p.conns.Add(-1)
 	s.Tries--
+	if p.Foreign {
+		return
+	}
 	if len(g.Peers) == 1 {
 		s.Tries = 0
 		return

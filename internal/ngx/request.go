@@ -76,6 +76,8 @@ type Request struct {
 
 	// UpstreamURL is the URL asked of the peer at hand, for log lines: scheme, peer, URI.
 	UpstreamURL []byte
+	// UpHead is the header of the upstream's answer as it came, all fields: $upstream_http_*.
+	UpHead Header
 	// Tries tell of the upstream's peers asked, first to last.
 	Tries []Try
 
@@ -150,8 +152,9 @@ type Try struct {
 
 // Reset makes the request ready for another of the same connection.
 func (r *Request) Reset() {
-	in, out, trailer := r.In, r.Out.Header, r.Out.Trailer
+	in, out, trailer, up := r.In, r.Out.Header, r.Out.Trailer, r.UpHead
 	in.Reset()
+	up.Reset()
 	out.Reset()
 	trailer.Reset()
 	clear(r.values)
@@ -159,7 +162,7 @@ func (r *Request) Reset() {
 	clear(r.filters)
 	*r = Request{
 		Client: r.Client, Wire: r.Wire, Engine: r.Engine,
-		In: in, Length: -1, Tries: r.Tries[:0],
+		In: in, Length: -1, Tries: r.Tries[:0], UpHead: up,
 		captures: r.captures[:0], filters: r.filters[:0], values: r.values[:0], slots: r.slots[:0],
 		arena: r.arena[:0], scratch: r.scratch[:0],
 	}
