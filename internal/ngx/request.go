@@ -78,6 +78,8 @@ type Request struct {
 	UpstreamURL []byte
 	// UpHead is the header of the upstream's answer as it came, all fields: $upstream_http_*.
 	UpHead Header
+	// Sticky is what package sticky decided about the request; nobody else's.
+	Sticky any
 	// Tries tell of the upstream's peers asked, first to last.
 	Tries []Try
 
