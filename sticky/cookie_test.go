@@ -37,6 +37,11 @@ func TestCookieIsReadAsNginxDoes(t *testing.T) {
 		{"nothing", "", "-"},
 		{"semicolons", ";;;", "-"},
 		{"semicolons before", ";;route=v", "v"},
+		{"a tab is no blank", "a=b;\troute=v", "-"},
+		{"nor before =", "route\t=v", "-"},
+		{"nor behind =", "route=\tv", "\tv"},
+		{"blanks only", "route=  ;x=y", ""},
+		{"blank cookies before", "a=b; ;route=v", "v"},
 		{"second line", "a=b\nroute=v", "v"},
 		{"first line wins", "route=v\nroute=w", "v"},
 	} {

@@ -28,7 +28,7 @@ const (
 // newIndex builds the index of a group. own returns the values that the
 // configured dialect writes or reads as its own for a peer, the written one first; they take precedence.
 // Where several peers have one value as their own (a route), it names them all.
-func newIndex(g *upstream.Group, k *keys, own func(p *upstream.Peer, at int) []spelled, skip func(Spelling) bool) *index {
+func newIndex(g *upstream.Group, k *keys, own ownValues, skip func(Spelling) bool) *index {
 	x := &index{wishes: make(map[string]*forms)}
 	n := len(g.Peers)
 	for at := range n {
@@ -37,11 +37,13 @@ func newIndex(g *upstream.Group, k *keys, own func(p *upstream.Peer, at int) []s
 			x.add(v, p, true)
 		}
 	}
-	for at := range n {
-		p := peerAt(g, at)
-		for _, v := range spellings(p, at, k) {
-			if skip == nil || !skip(v.spelling) {
-				x.add(v, p, false)
+	for _, numbers := range []bool{false, true} { // an index last: names may be numbers, too
+		for at := range n {
+			p := peerAt(g, at)
+			for _, v := range spellings(p, at, k) {
+				if (v.spelling == Index) == numbers && (skip == nil || !skip(v.spelling)) {
+					x.add(v, p, false)
+				}
 			}
 		}
 	}
@@ -83,7 +85,8 @@ func (x *index) look(value []byte, f form) *wish {
 }
 
 // lookLoose is look for values as other dialects dress them up: in quotes (Envoy),
-// with stamps behind | (HAProxy, Tengine), before the application's own value and ~ (their prefix modes).
+// with dates behind | (HAProxy, Tengine), before the application's own value and ~
+// (their prefix modes) or a blank (transfer of nginx-sticky-module-ng).
 func (x *index) lookLoose(value []byte, f form) *wish {
 	if w := x.look(value, f); w != nil {
 		return w
@@ -95,7 +98,7 @@ func (x *index) lookLoose(value []byte, f form) *wish {
 			return w
 		}
 	}
-	if i := bytes.IndexAny(value, "|~"); i > 0 {
+	if i := bytes.IndexAny(value, "|~ "); i > 0 {
 		return x.look(value[:i], f)
 	}
 	return nil

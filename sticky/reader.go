@@ -11,6 +11,7 @@ type cookieReader struct {
 	exact  bool     // the name's case counts
 	legacy []string // further names to look under, from --sticky-legacy
 	index  *index
+	salt   *salted // of values that are made anew for each request; nil without
 	none   wishes
 }
 
@@ -23,6 +24,13 @@ func newWishes() wishes {
 
 // wish implements reader.
 func (c *cookieReader) wish(s *upstream.Session) *wish {
+	if c.salt != nil {
+		if f, ok := find(&s.Request.In, c.name, c.exact); ok {
+			if w := c.salt.look(s.Request, f.value); w != nil {
+				return w
+			}
+		}
+	}
 	return c.from(&s.Request.In, nil)
 }
 

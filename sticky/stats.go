@@ -22,6 +22,9 @@ type sighting struct{ n, last atomic.Int64 }
 func newStats() *Stats { return &Stats{seed: maphash.MakeSeed()} }
 
 func (st *Stats) see(r *ngx.Request, sp Spelling) {
+	if sp == NumSpellings { // a learned session
+		return
+	}
 	c := &st.seen[sp]
 	c.n.Add(1)
 	if t := now(r); c.last.Load() != t {
@@ -81,4 +84,12 @@ func (p *Policy) Value(q *upstream.Peer) string {
 		return p.write.value(at)
 	}
 	return ""
+}
+
+// Sessions returns how many sessions are learned; 0 where none are.
+func (p *Policy) Sessions() int {
+	if p.learn == nil {
+		return 0
+	}
+	return p.learn.zone.len()
 }

@@ -201,10 +201,13 @@ func buildAll(b *ngx.Build) error {
 	return nil
 }
 
-// Check resolves the hosts of implicit groups.
+// Check resolves the hosts of implicit groups and refuses names of groups that aren't there.
 func (c *Conf) Check(lv *nginxconf.Level) error {
 	if lv.Context != nginxconf.HTTP {
 		return nil
+	}
+	if err := c.checkNamed(); err != nil {
+		return err
 	}
 	for _, sp := range c.specs {
 		if sp.level != nil {
