@@ -133,7 +133,7 @@ func (l *learnSpec) build(b *ngx.Build, g *upstream.Group, s *conf.Setting) *Pol
 	}
 	key := "sticky zone " + l.zone + " " + g.Name + " " + strconv.FormatInt(l.size, 10)
 	table := ngx.Keep(b, key, func() *sessionTable { return newSessionTable(l.size) })
-	learn := &learner{spec: l, zone: table, life: life{int64(timeout / time.Second), l.noRefresh},
+	learn := &learner{spec: l, zone: table, life: life{int64(timeout / (time.Second / ticksPerSecond)), l.noRefresh},
 		wishes: make(map[string]*wish), none: newWishes()}
 	for at := range g.Peers {
 		q := p.peerAt(at)
@@ -166,7 +166,7 @@ func (l *learner) wish(s *upstream.Session) *wish {
 	if len(id) == 0 {
 		return &l.none.noCookie
 	}
-	if name, ok := l.zone.find(id, time.Now().Unix(), l.life); ok {
+	if name, ok := l.zone.find(id, tick(), l.life); ok {
 		if w := l.wishes[name]; w != nil {
 			return w
 		}
@@ -197,7 +197,7 @@ func (l *learner) learn(s *upstream.Session, at int) {
 			return
 		}
 	}
-	if l.zone.put(id, l.sids[at], time.Now().Unix(), l.life, create) {
+	if l.zone.put(id, l.sids[at], tick(), l.life, create) {
 		s.Request.Warnf(`could not allocate node in sticky session zone "%s", expiring least recently used session`, l.spec.zone)
 	}
 }

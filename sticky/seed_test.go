@@ -114,6 +114,12 @@ func BenchmarkSticky(b *testing.B) {
 	for _, bc := range []struct{ name, cookie string }{{"without cookie", ""}, {"hit", "session=0123456789abcdef; route=" + md5of18081}} {
 		b.Run(bc.name, func(b *testing.B) { benchmark(b, three, bc.cookie) })
 	}
+	for _, d := range writers() {
+		b.Run(d, func(b *testing.B) {
+			benchmark(b, "upstream u { "+servers+d+" }", "session=0123456789abcdef; route="+md5of18081)
+		})
+	}
+	b.Run("learn", func(b *testing.B) { benchmark(b, learning, "session=0123456789abcdef; sid=x") })
 	b.Run("not sticky", func(b *testing.B) {
 		benchmark(b, `upstream backend { server 127.0.0.1:18081; server 127.0.0.1:18082; server 127.0.0.1:18083; }`, "session=0123456789abcdef; route="+md5of18081)
 	})

@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"math/bits"
 	"sync"
+	"time"
 	"unsafe"
 )
 
@@ -14,7 +15,7 @@ type sessionTable struct {
 	seeds [2]maphash.Seed
 
 	mu     sync.Mutex
-	warned int64 // when a live session had to go, last
+	warned int64 // second in which a live session had to go, last
 
 	buckets  []uint32 // heads of chains, positions in sessions
 	sessions []session
@@ -31,7 +32,7 @@ type sessionTable struct {
 // session is a place in the table.
 type session struct {
 	key          [2]uint64
-	last         uint32 // Unix time of the last use; of the first without refresh
+	last         uint32 // tick of the last use, or of the first where life is fixed
 	name         uint32 // the peer's number in names
 	next         uint32 // in the bucket's chain, or in the free one
 	newer, older uint32 // in the list by use
@@ -52,9 +53,14 @@ func newSessionTable(size int64) *sessionTable {
 
 // life says how long sessions live.
 type life struct {
-	timeout int64 // seconds
+	timeout int64 // ticks
 	fixed   bool  // from their beginning, else from their last use
 }
+
+// ticksPerSecond is how finely sessions' times are known. Times are Unix times in ticks.
+const ticksPerSecond = 10
+
+func tick() int64 { return time.Now().UnixMilli() * ticksPerSecond / 1000 }
 
 // key makes a session's ID short. Two seeded hashes of 64 bits can't be made to
 // agree by somebody who doesn't know the seeds.
@@ -121,7 +127,7 @@ func (t *sessionTable) at(k [2]uint64) uint32 {
 }
 
 func (t *sessionTable) live(i uint32, now int64, l life) bool {
-	return now-int64(t.sessions[i].last) < l.timeout
+	return int64(uint32(now)-t.sessions[i].last) < l.timeout
 }
 
 // take returns a free place: the oldest session's when there is none, or when it
@@ -130,8 +136,9 @@ func (t *sessionTable) take(now int64, l life) (i uint32, crowded bool) {
 	if old := t.oldest; old != 0 {
 		expired := !t.live(old, now, l)
 		if expired || t.free == 0 && int(t.used)+1 >= len(t.sessions) {
-			if crowded = !expired && t.warned != now; crowded {
-				t.warned = now
+			second := now / ticksPerSecond
+			if crowded = !expired && t.warned != second; crowded {
+				t.warned = second
 			}
 			t.remove(old)
 		}

@@ -278,3 +278,16 @@ func (s *site) enter(name string) func(r *ngx.Request) {
 		}
 	}
 }
+
+// configError returns the error of the configuration's making.
+func configError(ms []ngx.Module, config *nginxconf.Config) error {
+	b := ngx.NewBuild(config, nil)
+	for _, m := range ms {
+		if m.Config != nil && m.Name != "core" {
+			if err := m.Config(b); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
