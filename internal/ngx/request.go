@@ -82,6 +82,10 @@ type Request struct {
 	Up UpstreamURL
 	// UpHead is the header of the upstream's answer as it came, all fields: $upstream_http_*.
 	UpHead Header
+	// UpTrailer is the fields behind a chunked answer's body.
+	UpTrailer Header
+	// Passed is what the module that passes the request on keeps for its variables.
+	Passed any
 	// Tries tell of the upstream's peers asked, first to last.
 	Tries []Try
 
@@ -179,9 +183,10 @@ func (r *Request) End() {
 
 // Reset makes the request ready for another of the same connection.
 func (r *Request) Reset() {
-	in, out, trailer, up := r.In, r.Out.Header, r.Out.Trailer, r.UpHead
+	in, out, trailer, up, upTrailer := r.In, r.Out.Header, r.Out.Trailer, r.UpHead, r.UpTrailer
 	in.Reset()
 	up.Reset()
+	upTrailer.Reset()
 	out.Reset()
 	trailer.Reset()
 	clear(r.values)
@@ -189,7 +194,7 @@ func (r *Request) Reset() {
 	clear(r.filters)
 	*r = Request{
 		Client: r.Client, Wire: r.Wire, Engine: r.Engine,
-		In: in, Length: -1, Tries: r.Tries[:0], UpHead: up,
+		In: in, Length: -1, Tries: r.Tries[:0], UpHead: up, UpTrailer: upTrailer,
 		captures: r.captures[:0], filters: r.filters[:0], values: r.values[:0], slots: r.slots[:0],
 		arena: r.arena[:0], scratch: r.scratch[:0], enders: r.enders[:0],
 	}

@@ -3,6 +3,7 @@ package server
 import (
 	"limpet/internal/location"
 	"limpet/internal/ngx"
+	"limpet/internal/proxy"
 	"limpet/upstream"
 )
 
@@ -15,6 +16,7 @@ func (opt *Options) modules() []ngx.Module {
 		ngx.CoreModule(),
 		location.Module(opt.remap()),
 		upstream.Module(),
+		proxy.Module(),
 	}
 	return append(ms, ngx.VarModule(ms))
 }
