@@ -464,6 +464,9 @@ func (x *exchange) close() {
 // release gives the connection back for other requests where it can be kept.
 func (x *exchange) release() {
 	k := x.to.group.Kept
+	if x.link.Conn == nil {
+		return // a spool did it
+	}
 	if k == nil || !x.keep || x.rd != x.wr || x.s.Peer == nil || x.s.Peer.Foreign {
 		x.close()
 		return
