@@ -17,6 +17,7 @@ import (
 // keeps the requests that it got.
 type backend struct {
 	name string
+	body string // what it answers unless told otherwise
 	ln   net.Listener
 	wait sync.WaitGroup
 
@@ -70,9 +71,14 @@ func runBackend(r *run, args []string) (string, error) {
 	if old != nil && !old.stopped {
 		return "", usageError("backend: " + name + " runs already; change it with -set")
 	}
-	b := &backend{name: name, answers: make(map[string]*answer), conns: make(map[net.Conn]bool)}
+	b := &backend{name: name, body: name + "\n", answers: make(map[string]*answer), conns: make(map[net.Conn]bool)}
 	if old != nil {
 		b.requests = old.requests
+	}
+	for _, a := range args[1:] {
+		if v, ok := strings.CutPrefix(a, "name="); ok {
+			b.body = r.real(v) + "\n"
+		}
 	}
 	if err := b.set(r, args[1:]); err != nil {
 		return "", err
@@ -115,7 +121,7 @@ func (b *backend) listen(r *run, args []string) error {
 
 // set reads words into an answer and puts it in force.
 func (b *backend) set(r *run, args []string) error {
-	a := &answer{status: 200, body: b.name + "\n"}
+	a := &answer{status: 200, body: b.body}
 	path := ""
 	for _, arg := range args {
 		k, v, hasValue := strings.Cut(arg, "=")

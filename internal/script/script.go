@@ -297,12 +297,18 @@ func (r *run) lookThroughLog() {
 			}
 		}
 		if r.tb.Failed() && len(text) > 0 {
-			r.tb.Logf("%s:\n%s", r.mask(name), r.mask(string(text)))
+			r.tb.Logf("%s:\n%s", r.mask(name), r.mask(tail(string(text), 60)))
 		}
 	}
 	if r.server != nil && bad.MatchString(r.server.stderr.String()) {
 		r.tb.Errorf("standard error has: %s", r.server.stderr.String())
 	}
+}
+
+// tail returns the last n lines.
+func tail(s string, n int) string {
+	lines := strings.SplitAfter(s, "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "")
 }
 
 // bad finds lines of an error log that no script should cause unasked.

@@ -51,3 +51,8 @@ func TestDirectives(t *testing.T) {
 func TestScenarios(t *testing.T) {
 	testscript.Run(t, Params("../../testdata/scenarios", binary))
 }
+
+// TestCommands runs the scripts about the commands themselves, which need no server.
+func TestCommands(t *testing.T) {
+	testscript.Run(t, Params("testdata", binary))
+}
