@@ -266,7 +266,9 @@ func (r *run) end() {
 		c.conn.Close()
 	}
 	if r.server != nil {
-		r.server.quit()
+		if err := r.server.end(); err != nil {
+			r.tb.Error(err)
+		}
 	}
 	var wait sync.WaitGroup
 	for _, b := range r.backends {

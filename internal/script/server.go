@@ -303,14 +303,21 @@ func (s *server) gone(d time.Duration) error {
 	})
 }
 
-// quit ends the server at the script's end.
-func (s *server) quit() {
-	for _, sig := range []syscall.Signal{syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGKILL} {
+// end ends the server at the script's end. One that doesn't stop when asked to is
+// an error; a Go program then tells where it hangs.
+func (s *server) end() error {
+	syscall.Kill(s.pid, syscall.SIGQUIT)
+	err := s.gone(patience)
+	if err == nil {
+		return nil
+	}
+	for _, sig := range []syscall.Signal{syscall.SIGABRT, syscall.SIGKILL} {
 		syscall.Kill(s.pid, sig)
 		if s.gone(2*time.Second) == nil {
-			return
+			break
 		}
 	}
+	return fmt.Errorf("after QUIT %w\n%s", err, s.stderr.String())
 }
 
 // reload sends HUP and waits until the new configuration is in force; when it is
