@@ -3,6 +3,7 @@ package server
 import (
 	"limpet/internal/location"
 	"limpet/internal/ngx"
+	"limpet/internal/rewrite"
 	"limpet/upstream"
 )
 
@@ -14,6 +15,7 @@ func (opt *Options) modules() []ngx.Module {
 		mainModule(),
 		ngx.CoreModule(),
 		location.Module(opt.remap()),
+		rewrite.Module(),
 		upstream.Module(),
 	}
 	return append(ms, ngx.VarModule(ms))
