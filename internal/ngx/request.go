@@ -65,10 +65,9 @@ type Request struct {
 	// PathChanged says that rewrite or an internal redirect set Path, so that
 	// proxy_pass makes the URI anew instead of passing it on as received.
 	PathChanged bool
-
-	// Broke says that rewrite changed Path and kept the location (break), so that
-	// proxy_pass doesn't put its own URI in the place of the location's name.
-	Broke bool
+	// PathFree says that `rewrite ... break` set Path, so that it needn't begin with the location's name:
+	// proxy_pass then passes it whole, in place of the URI that it names itself.
+	PathFree bool
 
 	// Named is the named location that an outcome of Redirect leads to; "" for Path.
 	Named string
@@ -246,12 +245,23 @@ func (r *Request) Capture(i int) []byte {
 	return r.captureSubject[r.captures[2*i]:r.captures[2*i+1]]
 }
 
+// DropCaptures forgets the captures: $1..$9 are empty.
+func (r *Request) DropCaptures() { r.captures = r.captures[:0] }
+
 // Captures returns the number of groups of the last match, the whole included.
 func (r *Request) Captures() int { return len(r.captures) / 2 }
 
 func (r *Request) value(slot int) *value {
 	for len(r.values) <= slot {
 		r.values = append(r.values, value{})
+	}
+	return &r.values[slot]
+}
+
+// keptValue returns the valid value in a slot, or nil.
+func (r *Request) keptValue(slot int) *value {
+	if slot < 0 || slot >= len(r.values) || !r.values[slot].valid {
+		return nil
 	}
 	return &r.values[slot]
 }

@@ -213,7 +213,7 @@ func (to *resolved) appendURI(b []byte, r *ngx.Request, location string) []byte 
 		return append(b, r.URI...)
 	}
 	path := r.Path
-	if to.hasURI && !r.Broke {
+	if to.hasURI && !r.PathFree {
 		b = append(b, to.uri...)
 		path = path[min(len(location), len(path)):]
 	}

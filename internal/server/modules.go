@@ -4,6 +4,7 @@ import (
 	"limpet/internal/location"
 	"limpet/internal/ngx"
 	"limpet/internal/proxy"
+	"limpet/internal/rewrite"
 	"limpet/upstream"
 )
 
@@ -15,6 +16,7 @@ func (opt *Options) modules() []ngx.Module {
 		mainModule(),
 		ngx.CoreModule(),
 		location.Module(opt.remap()),
+		rewrite.Module(),
 		upstream.Module(),
 		proxy.Module(),
 	}
