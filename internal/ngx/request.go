@@ -78,6 +78,8 @@ type Request struct {
 	UpstreamURL []byte
 	// UpHead is the header of the upstream's answer as it came, all fields: $upstream_http_*.
 	UpHead Header
+	// UpTrailer holds the fields behind the upstream's body: $upstream_trailer_*.
+	UpTrailer Header
 	// Tries tell of the upstream's peers asked, first to last.
 	Tries []Try
 
@@ -85,6 +87,11 @@ type Request struct {
 	Status    int       // what the log and $status show; 0 before the answer
 	BytesSent int64     // of head and body to the client; http1 counts
 	BodySent  int64     // of the body as sent: $body_bytes_sent
+	Received  int64     // of the request, from its first byte to as much of the body as was read: $request_length
+	// Pipelined says that the request's first bytes had come with the request before.
+	Pipelined bool
+	// Complete says that the whole answer was sent: $request_completion.
+	Complete bool
 
 	// Redirects counts internal redirects, bounded by 10 as in nginx.
 	Redirects int
@@ -106,6 +113,7 @@ type Request struct {
 	// Background subrequests (mirror) don't hold their parent's answer up.
 	Background bool
 
+	id             []byte // of the client's request, made when asked for
 	captures       []int
 	captureSubject []byte
 	filters        []BodyFilter
@@ -134,6 +142,8 @@ type Response struct {
 	Server, Date []byte
 	// Close ends the connection behind the answer.
 	Close bool
+	// Chunked is the wire's: the body goes out in chunks.
+	Chunked bool
 }
 
 // Try tells of one peer asked on behalf of a request: an element of the
@@ -152,9 +162,10 @@ type Try struct {
 
 // Reset makes the request ready for another of the same connection.
 func (r *Request) Reset() {
-	in, out, trailer, up := r.In, r.Out.Header, r.Out.Trailer, r.UpHead
+	in, out, trailer, up, upTrailer := r.In, r.Out.Header, r.Out.Trailer, r.UpHead, r.UpTrailer
 	in.Reset()
 	up.Reset()
+	upTrailer.Reset()
 	out.Reset()
 	trailer.Reset()
 	clear(r.values)
@@ -162,7 +173,7 @@ func (r *Request) Reset() {
 	clear(r.filters)
 	*r = Request{
 		Client: r.Client, Wire: r.Wire, Engine: r.Engine,
-		In: in, Length: -1, Tries: r.Tries[:0], UpHead: up,
+		In: in, Length: -1, Tries: r.Tries[:0], UpHead: up, UpTrailer: upTrailer,
 		captures: r.captures[:0], filters: r.filters[:0], values: r.values[:0], slots: r.slots[:0],
 		arena: r.arena[:0], scratch: r.scratch[:0],
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"limpet/internal/corevars"
 	"limpet/internal/location"
 	"limpet/internal/ngx"
 	"limpet/upstream"
@@ -13,6 +14,7 @@ func (opt *Options) modules() []ngx.Module {
 	ms := []ngx.Module{
 		mainModule(),
 		ngx.CoreModule(),
+		corevars.Module(),
 		location.Module(opt.remap()),
 		upstream.Module(),
 	}
