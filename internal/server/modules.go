@@ -1,6 +1,7 @@
 package server
 
 import (
+	"limpet/internal/accesslog"
 	"limpet/internal/corevars"
 	"limpet/internal/location"
 	"limpet/internal/ngx"
@@ -17,6 +18,7 @@ func (opt *Options) modules() []ngx.Module {
 		corevars.Module(),
 		location.Module(opt.remap()),
 		upstream.Module(),
+		accesslog.Module(),
 	}
 	return append(ms, ngx.VarModule(ms))
 }
