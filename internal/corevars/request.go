@@ -60,7 +60,7 @@ func contentLength(r *ngx.Request, b []byte) ([]byte, bool) {
 
 func remoteUser(r *ngx.Request, b []byte) ([]byte, bool) {
 	user, _, ok := r.BasicAuth()
-	return append(b, user...), ok
+	return append(b, user...), ok && len(user) > 0
 }
 
 func requestBody(r *ngx.Request, b []byte) ([]byte, bool) {
