@@ -61,6 +61,9 @@ type Location struct {
 	Regexp *rx.Regexp
 }
 
+// IsPrefix implements ngx.Place.
+func (l *Location) IsPrefix() bool { return l.Regexp == nil && !l.Named }
+
 // limitExcept is what a limit_except{} keeps at its level.
 type limitExcept struct{ methods []string }
 

@@ -226,8 +226,7 @@ func (e *Engine) abandon(r *ngx.Request) {
 
 // again follows an internal redirect: to a named location or to a URI.
 func (e *Engine) again(r *ngx.Request) ngx.Outcome {
-	r.Internal = true
-	r.PathChanged = true
+	r.Internal, r.PathChanged, r.Broke = true, true, false
 	if r.Redirects++; r.Redirects > maxRedirects {
 		r.Errorf(`rewrite or internal redirection cycle while internally redirecting to "%s"`, r.Path)
 		return ngx.Status(500)
