@@ -45,7 +45,7 @@ func (c *conn) framing(r *ngx.Request) {
 	switch {
 	case r.Out.Status == 101, r.HeaderOnly, r.Out.Length >= 0:
 	case r.Proto >= ngx.HTTP11 && core.ChunkedEncoding.V:
-		x.chunked = true
+		x.chunked, r.Out.Chunked = true, true
 	default:
 		r.KeepAlive = false
 	}

@@ -92,6 +92,11 @@ type Request struct {
 	Status    int       // what the log and $status show; 0 before the answer
 	BytesSent int64     // of head and body to the client; http1 counts
 	BodySent  int64     // of the body as sent: $body_bytes_sent
+	Received  int64     // of the request, from its first byte to as much of the body as was read: $request_length
+	// Pipelined says that the request's first bytes had come with the request before.
+	Pipelined bool
+	// Complete says that the whole answer was sent: $request_completion.
+	Complete bool
 
 	// Redirects counts internal redirects, bounded by 10 as in nginx.
 	Redirects int
@@ -113,6 +118,7 @@ type Request struct {
 	// Background subrequests (mirror) don't hold their parent's answer up.
 	Background bool
 
+	id             []byte // of the client's request, made when asked for
 	captures       []int
 	captureSubject []byte
 	filters        []BodyFilter
@@ -142,6 +148,8 @@ type Response struct {
 	Server, Date []byte
 	// Close ends the connection behind the answer.
 	Close bool
+	// Chunked is the wire's: the body goes out in chunks.
+	Chunked bool
 }
 
 // Try tells of one peer asked on behalf of a request: an element of the

@@ -124,7 +124,11 @@ func (r *Request) Write(p []byte) error { return r.sink().Write(r, p) }
 func (r *Request) Flush() error { return r.sink().Flush(r) }
 
 // Finish ends the response.
-func (r *Request) Finish() error { return r.sink().Finish(r) }
+func (r *Request) Finish() error {
+	err := r.sink().Finish(r)
+	r.Complete = err == nil
+	return err
+}
 
 // SendFile writes a part of a file as the body's next piece.
 func (r *Request) SendFile(f *os.File, off, n int64) error {

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"limpet/internal/accesslog"
+	"limpet/internal/corevars"
 	"limpet/internal/location"
 	"limpet/internal/ngx"
 	"limpet/internal/proxy"
@@ -15,10 +17,12 @@ func (opt *Options) modules() []ngx.Module {
 	ms := []ngx.Module{
 		mainModule(),
 		ngx.CoreModule(),
+		corevars.Module(),
 		location.Module(opt.remap()),
 		rewrite.Module(),
 		upstream.Module(),
 		proxy.Module(),
+		accesslog.Module(),
 	}
 	return append(ms, ngx.VarModule(ms))
 }
