@@ -1,6 +1,7 @@
 package server
 
 import (
+	"limpet/healthcheck"
 	"limpet/internal/location"
 	"limpet/internal/ngx"
 	"limpet/upstream"
@@ -15,6 +16,7 @@ func (opt *Options) modules() []ngx.Module {
 		ngx.CoreModule(),
 		location.Module(opt.remap()),
 		upstream.Module(),
+		healthcheck.Module(healthcheck.Options{}),
 	}
 	return append(ms, ngx.VarModule(ms))
 }
