@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 type Group struct {
 	Name     string
 	Implicit bool // made by proxy_pass, not by an upstream block
+	Port     int  // of an implicit group, as proxy_pass gave it; else 0
 	Peers    []*Peer
 	Primary  []*Peer // of Peers
 	Backup   []*Peer
@@ -102,6 +104,9 @@ func (s *State) SetDown(n uint, down bool) {
 	}
 }
 
+// DownBy reports whether check number n has turned the peer down.
+func (s *State) DownBy(n uint) bool { return s.unhealthy.Load()&(1<<n) != 0 }
+
 // Unhealthy reports whether a check has turned the peer down.
 func (s *State) Unhealthy() bool { return s.unhealthy.Load() != 0 }
 
@@ -174,7 +179,25 @@ func (gs *Groups) Find(name []byte) *Group {
 			return g
 		}
 	}
+	i := bytes.IndexByte(name, ':')
+	if i < 0 {
+		return nil
+	}
+	port, ok := nginxconf.ParseNum(string(name[i+1:]))
+	for _, g := range gs.List {
+		if ok && string(name[:i]) == g.Name && port == g.Port {
+			return g
+		}
+	}
 	return nil
+}
+
+// FullName returns the group's name as Lua and status pages show it: with the port where proxy_pass gave one.
+func (g *Group) FullName() string {
+	if g.Port == 0 {
+		return g.Name
+	}
+	return g.Name + ":" + strconv.Itoa(g.Port)
 }
 
 // Module returns the upstream module.

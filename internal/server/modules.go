@@ -3,6 +3,7 @@ package server
 import (
 	"limpet/internal/accesslog"
 	"limpet/internal/corevars"
+	"limpet/healthcheck"
 	"limpet/internal/location"
 	"limpet/internal/ngx"
 	"limpet/internal/proxy"
@@ -23,6 +24,7 @@ func (opt *Options) modules() []ngx.Module {
 		upstream.Module(),
 		proxy.Module(),
 		accesslog.Module(),
+		healthcheck.Module(healthcheck.Options{}),
 	}
 	return append(ms, ngx.VarModule(ms))
 }
