@@ -85,6 +85,8 @@ type Request struct {
 	UpTrailer Header
 	// Passed is what the module that passes the request on keeps for its variables.
 	Passed any
+	// Sticky is what package sticky decided about the request; nobody else's.
+	Sticky any
 	// Tries tell of the upstream's peers asked, first to last.
 	Tries []Try
 

@@ -8,6 +8,7 @@ import (
 	"limpet/internal/ngx"
 	"limpet/internal/proxy"
 	"limpet/internal/rewrite"
+	"limpet/sticky"
 	"limpet/upstream"
 )
 
@@ -21,6 +22,7 @@ func (opt *Options) modules() []ngx.Module {
 		corevars.Module(),
 		location.Module(opt.remap()),
 		rewrite.Module(),
+		sticky.Module(sticky.Options{Legacy: opt.StickyLegacy}),
 		upstream.Module(),
 		proxy.Module(),
 		accesslog.Module(),
