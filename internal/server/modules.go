@@ -3,6 +3,7 @@ package server
 import (
 	"limpet/internal/location"
 	"limpet/internal/ngx"
+	"limpet/internal/static"
 	"limpet/upstream"
 )
 
@@ -16,5 +17,7 @@ func (opt *Options) modules() []ngx.Module {
 		location.Module(opt.remap()),
 		upstream.Module(),
 	}
+	ms = append(ms, static.Modules()...)
+	ms = append(ms, static.NotModified(), static.Ranges())
 	return append(ms, ngx.VarModule(ms))
 }
