@@ -141,6 +141,29 @@ func (g *Group) Weights(p *Peer) (current, effective int) {
 // Groups are the groups of a configuration, explicit ones first, in the file's order.
 type Groups struct{ List []*Group }
 
+// Named returns the group that a host of a URL names: an upstream block's name,
+// or the host and port that an implicit group was made of; nil when there is none.
+func (gs *Groups) Named(host string) *Group {
+	for _, g := range gs.List {
+		if g.Name == host && !g.Implicit {
+			return g
+		}
+	}
+	return nil
+}
+
+// Single returns a group that lives as long as a request, of addresses that came by variables.
+func Single(name string, addrs ...string) *Group {
+	g := &Group{Name: name, Implicit: true, Conf: new(Conf), Balancer: roundRobin{}, tries: len(addrs)}
+	for i, a := range addrs {
+		p := Foreign(a)
+		p.Foreign, p.Index, p.effectiveWeight = false, i, 1
+		g.Peers = append(g.Peers, p)
+	}
+	g.Primary = g.Peers
+	return g
+}
+
 // Find returns the group of that name, host or host:port; nil when there is none.
 func (gs *Groups) Find(name []byte) *Group {
 	for _, g := range gs.List {

@@ -250,6 +250,7 @@ func (c *conn) finish(r *ngx.Request) bool {
 	x := c.x
 	keep := r.KeepAlive && !c.broken && !c.eof && !x.hijacked
 	core := r.Scope.Core
+	r.End()
 	r.Body.Close()
 	if !x.hijacked && !x.body.done {
 		if keep {

@@ -66,6 +66,9 @@ func (l *Location) AliasOf() (cut int, regex, named bool) {
 	return len(l.Name), l.Regexp != nil, l.Named
 }
 
+// IsPrefix implements ngx.Place.
+func (l *Location) IsPrefix() bool { return l.Regexp == nil && !l.Named }
+
 // limitExcept is what a limit_except{} keeps at its level.
 type limitExcept struct{ methods []string }
 

@@ -228,9 +228,7 @@ func (e *Engine) abandon(r *ngx.Request) {
 
 // again follows an internal redirect: to a named location or to a URI.
 func (e *Engine) again(r *ngx.Request) ngx.Outcome {
-	r.Internal = true
-	r.PathChanged = true
-	r.BelowAlias = false
+	r.Internal, r.PathChanged, r.Broke, r.BelowAlias = true, true, false, false
 	if r.Redirects++; r.Redirects > maxRedirects {
 		r.Errorf(`rewrite or internal redirection cycle while internally redirecting to "%s"`, r.Path)
 		return ngx.Status(500)

@@ -59,6 +59,9 @@ func (t *builder) scope(lv *nginxconf.Level, outer *ngx.Scope) (*ngx.Scope, erro
 		n.loc = nodeOf(outer).loc
 	}
 	n.internal = n.conf.Internal.V && outer != nil
+	for _, p := range n.conf.ErrorPages.V {
+		s.Errors = append(s.Errors, p.Status)
+	}
 	t.b.ScopeOf(lv, s)
 	for _, inner := range lv.Inner {
 		if err := t.inner(s, n, inner); err != nil {

@@ -2,6 +2,7 @@ package ngx
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"strconv"
 	"time"
@@ -101,6 +102,9 @@ type Core struct {
 	// Types is what types{} says; nil for nginx's three types.
 	Types       *Types
 	defaultType []byte // DefaultType as bytes, made by Open
+
+	// Resolver is what the resolver directive set up; nil without one.
+	Resolver Resolver
 
 	// TempBody makes temporary files for bodies; set when the configuration is built.
 	TempBody *TempDir
@@ -247,4 +251,11 @@ func ParseRate(b []byte) int64 {
 		}
 	}
 	return n
+}
+
+// Resolver finds the addresses of names that come with requests. It waits, and
+// caches, by the resolver directives of the place.
+type Resolver interface {
+	// Lookup returns a name's addresses, at least one. The error's text is nginx's: "3: Host not found".
+	Lookup(r *Request, name string) ([]netip.Addr, error)
 }

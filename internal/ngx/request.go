@@ -69,6 +69,10 @@ type Request struct {
 	// BelowAlias says that Path goes behind the alias of a regular expression's location: try_files found it there.
 	BelowAlias bool
 
+	// Broke says that rewrite changed Path and kept the location (break), so that
+	// proxy_pass doesn't put its own URI in the place of the location's name.
+	Broke bool
+
 	// Named is the named location that an outcome of Redirect leads to; "" for Path.
 	Named string
 
@@ -77,8 +81,8 @@ type Request struct {
 	// What is answered.
 	Out Response
 
-	// UpstreamURL is the URL asked of the peer at hand, for log lines: scheme, peer, URI.
-	UpstreamURL []byte
+	// Up is the URL asked of the peer at hand, for log lines.
+	Up UpstreamURL
 	// UpHead is the header of the upstream's answer as it came, all fields: $upstream_http_*.
 	UpHead Header
 	// Tries tell of the upstream's peers asked, first to last.
@@ -118,6 +122,7 @@ type Request struct {
 	slots          []any
 	arena          []byte
 	scratch        []byte
+	enders         []Ender
 }
 
 // Response is what goes into the answer's head beside the wire's own fields
@@ -156,6 +161,28 @@ type Try struct {
 	GroupChanged bool // an internal redirect led to another group: " : " in the lists
 }
 
+// UpstreamURL is a URL asked of a peer in its parts; it is none without a Peer.
+type UpstreamURL struct {
+	Scheme string // with ://
+	Peer   []byte
+	URI    []byte
+}
+
+// Ender is told when the request, its log lines included, has ended.
+type Ender interface{ EndRequest() }
+
+// OnEnd has e told when the client's request has ended; subrequests' Enders wait for it, too.
+func (r *Request) OnEnd(e Ender) { r.Main.enders = append(r.Main.enders, e) }
+
+// End tells the Enders, last first. The wire calls it once a request.
+func (r *Request) End() {
+	for i := len(r.enders) - 1; i >= 0; i-- {
+		r.enders[i].EndRequest()
+		r.enders[i] = nil
+	}
+	r.enders = r.enders[:0]
+}
+
 // Reset makes the request ready for another of the same connection.
 func (r *Request) Reset() {
 	in, out, trailer, up := r.In, r.Out.Header, r.Out.Trailer, r.UpHead
@@ -170,7 +197,7 @@ func (r *Request) Reset() {
 		Client: r.Client, Wire: r.Wire, Engine: r.Engine,
 		In: in, Length: -1, Tries: r.Tries[:0], UpHead: up,
 		captures: r.captures[:0], filters: r.filters[:0], values: r.values[:0], slots: r.slots[:0],
-		arena: r.arena[:0], scratch: r.scratch[:0],
+		arena: r.arena[:0], scratch: r.scratch[:0], enders: r.enders[:0],
 	}
 	r.Main = r
 	r.Out.Header, r.Out.Trailer, r.Out.Length = out, trailer, -1

@@ -29,7 +29,7 @@ func (c *Conf) appendHTMLEntry(b []byte, e *entry, isUTF8 bool) []byte {
 		slash = "/"
 	}
 	b = append(b, "<a href=\""...)
-	b = append(ngx.EscapeURIComponent(b, []byte(e.name)), slash...)
+	b = append(ngx.AppendEscaped(b, []byte(e.name), ngx.EscapeComponent), slash...)
 	b = append(b, "\">"...)
 	width := len(e.name)
 	if isUTF8 {

@@ -62,7 +62,7 @@ func failed(r *ngx.Request, name []byte, err *openError) ngx.Outcome {
 // toFolder redirects a folder's name to the name with a slash.
 func toFolder(r *ngx.Request) ngx.Outcome {
 	loc := r.Alloc(3*len(r.Path) + 2 + len(r.Args))[:0]
-	loc = append(ngx.EscapeURI(loc, r.Path), '/')
+	loc = append(ngx.AppendEscaped(loc, r.Path, ngx.EscapeURI), '/')
 	if len(r.Args) > 0 {
 		loc = append(append(loc, '?'), r.Args...)
 	}
