@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"time"
 
 	"limpet/internal/tcp"
 )
@@ -113,6 +114,11 @@ func (r *Request) SendHead() error {
 	}
 	if r.Out.Status == 204 || r.Out.Status == 304 {
 		r.HeaderOnly = true
+	}
+	switch r.Out.Status {
+	case 200, 206, 304:
+	default:
+		r.Out.LastModified = time.Time{}
 	}
 	if r.Status == 0 || r.IsMain() {
 		r.Status = r.Out.Status

@@ -110,12 +110,17 @@ func skipBlank(b []byte) []byte {
 	return b
 }
 
-// parseTime parses a date of one of HTTP's three formats, RFC 9110 section 5.6.7.
+// parseTime parses a date of one of HTTP's three formats, RFC 9110 section 5.6.7. As in nginx the zone isn't looked at.
 func parseTime(b []byte) (time.Time, bool) {
-	for _, layout := range [...]string{ngx.TimeFormat, "Monday, 02-Jan-06 15:04:05 GMT", time.ANSIC} {
-		if t, err := time.Parse(layout, string(b)); err == nil {
-			return t, true
-		}
+	layout, month := time.ANSIC, 4
+	if len(b) > 3 && b[3] == ',' {
+		layout, month = "Mon, 02 Jan 2006 15:04:05", 8
+	} else if _, after := cutByte(b, ','); after != nil {
+		b, layout, month = after, " 02-Jan-06 15:04:05", 4
 	}
-	return time.Time{}, false
+	if len(b) < len(layout) || b[month] < 'A' || b[month] > 'Z' {
+		return time.Time{}, false
+	}
+	t, err := time.Parse(layout, string(b[:len(layout)]))
+	return t, err == nil
 }

@@ -215,15 +215,14 @@ func openChecked(name string, from int, ofOwner bool) (int, error) {
 
 // openPart opens one component of a name.
 func openPart(dir int, part string, flags int, ofOwner bool) (int, error) {
+	if !ofOwner {
+		return openat(dir, part, flags|unix.O_NOFOLLOW)
+	}
 	var link unix.Stat_t
 	if err := unix.Fstatat(dir, part, &link, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return -1, err
 	}
-	isLink := link.Mode&unix.S_IFMT == unix.S_IFLNK
-	if isLink && !ofOwner {
-		return -1, unix.ELOOP
-	}
-	if !isLink {
+	if link.Mode&unix.S_IFMT != unix.S_IFLNK {
 		return openat(dir, part, flags|unix.O_NOFOLLOW) // it may have become a link since
 	}
 	fd, err := openat(dir, part, flags)
