@@ -2,6 +2,7 @@ package http1
 
 import (
 	"errors"
+	"io"
 	"os"
 	"strconv"
 	"time"
@@ -280,11 +281,26 @@ func (c *conn) SendFile(r *ngx.Request, f *os.File, off, n int64) error {
 	if c.x.chunked || rate > 0 {
 		return c.copyFile(r, f, off, n)
 	}
+	// The file's beginning goes out together with the head, a small file whole.
+	x := c.x
+	if room := int64(cap(x.out) - len(x.out)); room > 0 {
+		m, err := f.ReadAt(x.out[len(x.out):len(x.out)+int(min(room, n))], off)
+		x.out = x.out[:len(x.out)+m]
+		if off, n = off+int64(m), n-int64(m); n == 0 {
+			return nil
+		}
+		if err != nil && err != io.EOF {
+			return err
+		}
+	}
 	if err := c.flush(); err != nil {
 		return err
 	}
 	sent, err := c.tc.SendFile(f, off, n)
-	c.x.sent += sent
+	x.sent += sent
+	if err == io.ErrUnexpectedEOF {
+		r.Critf(`file "%s" was truncated while it was sent`, f.Name())
+	}
 	if err != nil {
 		return c.writeError(err)
 	}
@@ -296,6 +312,9 @@ func (c *conn) copyFile(r *ngx.Request, f *os.File, off, n int64) error {
 	for n > 0 {
 		m, err := f.ReadAt(buf[:min(int64(len(buf)), n)], off)
 		if m == 0 {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
 			return err
 		}
 		if err := c.Write(r, buf[:m]); err != nil {

@@ -200,6 +200,8 @@ func (e *Engine) end(r *ngx.Request, out ngx.Outcome) {
 			return
 		case out == ngx.Redirect:
 			out = e.again(r)
+		case out == ngx.Close && r.Replaced != 0:
+			out, r.Replaced = ngx.Status(r.Replaced), 0
 		case out == ngx.Close:
 			e.abandon(r)
 			return
@@ -241,7 +243,7 @@ func (e *Engine) again(r *ngx.Request) ngx.Outcome {
 		r.Errorf(`rewrite or internal redirection cycle while internally redirecting to "%s"`, r.Path)
 		return ngx.Status(500)
 	}
-	r.PathChanged, r.PathFree = true, false
+	r.PathChanged, r.PathFree, r.BelowAlias = true, false, false
 	return e.server(r)
 }
 
@@ -346,6 +348,7 @@ func (e *Engine) builtin(r *ngx.Request, status int) ngx.Outcome {
 	var zero ngx.Response
 	o.LastModified = zero.LastModified
 	o.AcceptRanges = false
+	r.ClearETag()
 	page := appendPage(nil, r, status)
 	if status == 204 || len(page) == 0 {
 		o.Length = 0
@@ -371,7 +374,13 @@ func (e *Engine) Subrequest(sub *ngx.Request, sink ngx.Sink) int {
 		sink = drop{}
 	}
 	sub.Wire = &subWire{Sink: sink, main: sub.Main.Wire}
-	out := e.server(sub)
+	var out ngx.Outcome
+	if name := sub.Named; name != "" {
+		sub.Named = ""
+		out = e.toNamed(sub, name)
+	} else {
+		out = e.server(sub)
+	}
 	e.end(sub, out)
 	if sub.Scope.Core.LogSubrequest.V {
 		logRequest(sub)

@@ -68,6 +68,8 @@ type Request struct {
 	// PathFree says that `rewrite ... break` set Path, so that it needn't begin with the location's name:
 	// proxy_pass then passes it whole, in place of the URI that it names itself.
 	PathFree bool
+	// BelowAlias says that Path goes behind the alias of a regular expression's location: try_files found it there.
+	BelowAlias bool
 
 	// Named is the named location that an outcome of Redirect leads to; "" for Path.
 	Named string
@@ -113,6 +115,8 @@ type Request struct {
 	LimitRateSet bool
 	// HeadSent is true when the header went through the filters to the wire.
 	HeadSent bool
+	// Replaced is the status with which a header filter replaced the answer, 0 for none; the engine answers with it.
+	Replaced int
 	// HeaderOnly is true when the answer has no body whatever is written: HEAD, 204, 304.
 	HeaderOnly bool
 	// NoLog keeps the request out of the access log.
@@ -146,6 +150,7 @@ type Response struct {
 	Header       Header // all other fields, in order
 	Trailer      Header // fields behind a chunked body
 	AcceptRanges bool   // ranges of the body can be asked for
+	SingleRange  bool   // one range at most: the body is a stream
 	// Server and Date replace the wire's own fields (proxy_pass_header); nil for its own.
 	Server, Date []byte
 	// Close ends the connection behind the answer.

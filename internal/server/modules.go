@@ -1,13 +1,14 @@
 package server
 
 import (
+	"limpet/healthcheck"
 	"limpet/internal/accesslog"
 	"limpet/internal/corevars"
-	"limpet/healthcheck"
 	"limpet/internal/location"
 	"limpet/internal/ngx"
 	"limpet/internal/proxy"
 	"limpet/internal/rewrite"
+	"limpet/internal/static"
 	"limpet/sticky"
 	"limpet/upstream"
 )
@@ -28,5 +29,7 @@ func (opt *Options) modules() []ngx.Module {
 		accesslog.Module(),
 		healthcheck.Module(healthcheck.Options{}),
 	}
+	ms = append(ms, static.Modules()...)
+	ms = append(ms, static.NotModified(), static.Ranges())
 	return append(ms, ngx.VarModule(ms))
 }
