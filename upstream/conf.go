@@ -144,6 +144,7 @@ func (c *Conf) openUpstream(s *nginxconf.Setting) error {
 	for i, have := range c.specs {
 		if have.name == name { // proxy_pass named it before
 			sp.group = have.group
+			sp.group.Implicit, sp.group.Port = false, 0
 			c.specs[i] = sp
 			s.Inner.Data = sp
 			return nil
@@ -183,7 +184,7 @@ func Add(s *nginxconf.Setting, address string, defaultPort int) (*Group, error) 
 			return have.group, nil
 		}
 	}
-	sp := &spec{name: name, port: port, deflt: defaultPort, at: *s.Statement, group: &Group{Name: name, Implicit: true}}
+	sp := &spec{name: name, port: port, deflt: defaultPort, at: *s.Statement, group: &Group{Name: name, Implicit: true, Port: port}}
 	c.specs = append(c.specs, sp)
 	return sp.group, nil
 }

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 type Group struct {
 	Name     string
 	Implicit bool // made by proxy_pass, not by an upstream block
+	Port     int  // of an implicit group, as proxy_pass gave it; else 0
 	Peers    []*Peer
 	Primary  []*Peer // of Peers
 	Backup   []*Peer
@@ -89,6 +91,9 @@ type Stats struct {
 	Classes                         [6]atomic.Int64 // responses by first digit of the status
 }
 
+// Observe notes the time that a try took, for metrics.
+func (s *Stats) Observe(d time.Duration) {}
+
 // SetDown lets check number n (0-31) turn the peer down or up again.
 func (s *State) SetDown(n uint, down bool) {
 	for {
@@ -102,6 +107,9 @@ func (s *State) SetDown(n uint, down bool) {
 		}
 	}
 }
+
+// DownBy reports whether check number n has turned the peer down.
+func (s *State) DownBy(n uint) bool { return s.unhealthy.Load()&(1<<n) != 0 }
 
 // Unhealthy reports whether a check has turned the peer down.
 func (s *State) Unhealthy() bool { return s.unhealthy.Load() != 0 }
@@ -163,6 +171,29 @@ func (g *Group) Weights(p *Peer) (current, effective int) {
 // Groups are the groups of a configuration, explicit ones first, in the file's order.
 type Groups struct{ List []*Group }
 
+// Named returns the group that a host of a URL names: an upstream block's name,
+// or the host and port that an implicit group was made of; nil when there is none.
+func (gs *Groups) Named(host string) *Group {
+	for _, g := range gs.List {
+		if g.Name == host && !g.Implicit {
+			return g
+		}
+	}
+	return nil
+}
+
+// Single returns a group that lives as long as a request, of addresses that came by variables.
+func Single(name string, addrs ...string) *Group {
+	g := &Group{Name: name, Implicit: true, Conf: new(Conf), Balancer: roundRobin{}, tries: len(addrs)}
+	for i, a := range addrs {
+		p := Foreign(a)
+		p.Foreign, p.Index, p.effectiveWeight = false, i, 1
+		g.Peers = append(g.Peers, p)
+	}
+	g.Primary = g.Peers
+	return g
+}
+
 // Find returns the group of that name, host or host:port; nil when there is none.
 func (gs *Groups) Find(name []byte) *Group {
 	for _, g := range gs.List {
@@ -170,7 +201,25 @@ func (gs *Groups) Find(name []byte) *Group {
 			return g
 		}
 	}
+	i := bytes.IndexByte(name, ':')
+	if i < 0 {
+		return nil
+	}
+	port, ok := nginxconf.ParseNum(string(name[i+1:]))
+	for _, g := range gs.List {
+		if ok && string(name[:i]) == g.Name && port == g.Port {
+			return g
+		}
+	}
 	return nil
+}
+
+// FullName returns the group's name as Lua and status pages show it: with the port where proxy_pass gave one.
+func (g *Group) FullName() string {
+	if g.Port == 0 {
+		return g.Name
+	}
+	return g.Name + ":" + strconv.Itoa(g.Port)
 }
 
 // Module returns the upstream module.
