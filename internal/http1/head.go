@@ -24,7 +24,6 @@ type headReader struct {
 	large    int // large buffers in use
 	deadline time.Time
 	action   string
-	fresh    bool // the limit was moved to the line at hand
 }
 
 // readHead reads and parses a request's head into r. The error is a *parseError
