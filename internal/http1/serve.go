@@ -59,6 +59,7 @@ type exchange struct {
 	out  []byte // to be sent
 	// of the answer being written
 	chunked  bool
+	inChunk  bool // the line end behind the last chunk is still due
 	headLen  int
 	sent     int64 // bytes of this answer on their way, head included
 	hijacked bool
