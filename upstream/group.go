@@ -250,7 +250,7 @@ func buildAll(b *ngx.Build) error {
 	return nil
 }
 
-// Check resolves the hosts of implicit groups.
+// Check resolves the hosts of implicit groups and looks at the zones' sizes.
 func (c *Conf) Check(lv *nginxconf.Level) error {
 	if lv.Context != nginxconf.HTTP {
 		return nil
@@ -272,7 +272,7 @@ func (c *Conf) Check(lv *nginxconf.Level) error {
 		}
 		sp.servers = []*serverSpec{{addrs: addrs, weight: 1}}
 	}
-	return nil
+	return c.checkZones()
 }
 
 func isUnix(name string) bool { return len(name) > 5 && name[:5] == "unix:" }
