@@ -1,8 +1,12 @@
 package server
 
 import (
+	"limpet/internal/access"
 	"limpet/internal/accesslog"
+	"limpet/internal/authbasic"
+	"limpet/internal/authrequest"
 	"limpet/internal/corevars"
+	"limpet/internal/headers"
 	"limpet/internal/location"
 	"limpet/internal/ngx"
 	"limpet/upstream"
@@ -18,6 +22,10 @@ func (opt *Options) modules() []ngx.Module {
 		corevars.Module(),
 		location.Module(opt.remap()),
 		upstream.Module(),
+		access.Module(),
+		authbasic.Module(),
+		authrequest.Module(),
+		headers.Module(),
 		accesslog.Module(),
 	}
 	return append(ms, ngx.VarModule(ms))

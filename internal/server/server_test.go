@@ -11,7 +11,7 @@ import (
 func TestUnhandledLocationIsForbidden(t *testing.T) {
 	dir := t.TempDir() + "/"
 	file := filepath.Join(dir, "nginx.conf")
-	text := "events { }\nhttp { server { listen unix:" + dir + "s; listen 127.0.0.1:18123; } }\n"
+	text := "events { }\nhttp { access_log off; server { listen unix:" + dir + "s; listen 127.0.0.1:18123; } }\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
