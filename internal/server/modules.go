@@ -2,8 +2,12 @@ package server
 
 import (
 	"limpet/healthcheck"
+	"limpet/internal/access"
 	"limpet/internal/accesslog"
+	"limpet/internal/authbasic"
+	"limpet/internal/authrequest"
 	"limpet/internal/corevars"
+	"limpet/internal/headers"
 	"limpet/internal/location"
 	"limpet/internal/ngx"
 	"limpet/internal/proxy"
@@ -26,6 +30,10 @@ func (opt *Options) modules() []ngx.Module {
 		sticky.Module(sticky.Options{Legacy: opt.StickyLegacy}),
 		upstream.Module(),
 		proxy.Module(),
+		access.Module(),
+		authbasic.Module(),
+		authrequest.Module(),
+		headers.Module(),
 		accesslog.Module(),
 		healthcheck.Module(healthcheck.Options{}),
 	}
