@@ -17,7 +17,7 @@ const (
 	frameLazy             // a lazy run, to be taken byte by byte up to n
 )
 
-// machine is the state of one match. Its arrays are enough for usual patterns, so that nothing is allocated.
+// machine is the state of one match. Machines are used again, so that nothing is allocated.
 type machine struct {
 	subject []byte
 	stack   []frame

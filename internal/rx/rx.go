@@ -15,6 +15,7 @@ package rx
 import (
 	"bytes"
 	"strings"
+	"sync"
 )
 
 // Flags change how a pattern matches.
@@ -52,6 +53,27 @@ type Regexp struct {
 	slots  int
 	names  []Name
 	plan   plan
+	pool   sync.Pool // of *machine
+}
+
+// machine returns a machine to match a subject with.
+func (re *Regexp) machine(subject []byte) *machine {
+	m, ok := re.pool.Get().(*machine)
+	if !ok {
+		m = &machine{stack: make([]frame, 0, 32), slots: make([]int32, re.slots)}
+	}
+	m.subject, m.steps = subject, 0
+	return m
+}
+
+// maxIdleStack is the largest stack that an idle machine keeps.
+const maxIdleStack = 4096
+
+func (re *Regexp) free(m *machine) {
+	m.subject = nil
+	if cap(m.stack) <= maxIdleStack {
+		re.pool.Put(m)
+	}
 }
 
 // Compile compiles a pattern; errors are *Error.
@@ -99,20 +121,16 @@ func (re *Regexp) Exec(subject []byte, caps []int) ([]int, error) {
 	if re.plan.suffix != "" && !re.plan.hasSuffix(subject) {
 		return caps, ErrNoMatch
 	}
-	var slots [60]int32
-	var stack [48]frame
-	m := machine{subject: subject, stack: stack[:0], slots: slots[:]}
-	if re.slots > len(slots) {
-		m.slots = make([]int32, re.slots)
-	}
+	m := re.machine(subject)
+	defer re.free(m)
 	for start := 0; ; start++ {
 		if start = re.plan.next(subject, start); start < 0 {
 			return caps, ErrNoMatch
 		}
-		for i := range m.slots[:re.slots] {
+		for i := range m.slots {
 			m.slots[i] = -1
 		}
-		end, result := re.run(&m, start)
+		end, result := re.run(m, start)
 		switch result {
 		case gaveUp:
 			return caps, ErrLimit
@@ -120,7 +138,7 @@ func (re *Regexp) Exec(subject []byte, caps []int) ([]int, error) {
 			if keep := m.slots[0]; keep >= 0 {
 				start = int(keep)
 			}
-			return re.appendCaps(caps, &m, start, end), nil
+			return re.appendCaps(caps, m, start, end), nil
 		}
 		if re.plan.anchored {
 			return caps, ErrNoMatch
