@@ -179,6 +179,9 @@ func (v *Var) Append(r *Request, dst []byte) ([]byte, bool) {
 	return append(dst, val.v...), !val.notFound
 }
 
+// CanAssign reports whether Assign may be called: a setter or a kept value takes what is assigned.
+func (v *Var) CanAssign() bool { return !v.fixed && (v.set != nil || v.slot >= 0) }
+
 // Assign gives the variable a value for the rest of the request. The bytes must live as long as the request.
 func (v *Var) Assign(r *Request, b []byte) {
 	if v.set != nil {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"limpet/internal/location"
+	"limpet/internal/lua"
 	"limpet/internal/ngx"
 	"limpet/upstream"
 )
@@ -15,6 +16,7 @@ func (opt *Options) modules() []ngx.Module {
 		ngx.CoreModule(),
 		location.Module(opt.remap()),
 		upstream.Module(),
+		lua.Module(lua.Options{Recognise: !opt.RunLua}),
 	}
 	return append(ms, ngx.VarModule(ms))
 }
