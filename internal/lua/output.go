@@ -130,17 +130,9 @@ func (m *machine) sendHead() error {
 		o.Status = 200
 	}
 	if o.ContentType == nil && m.conf().defaultType {
-		o.ContentType = defaultType(r)
+		o.ContentType = r.MIMEType()
 	}
 	return r.SendHead()
-}
-
-// defaultType returns the type of the response by the URI's extension.
-func defaultType(r *ngx.Request) []byte {
-	if t := r.Scope.Core.DefaultType.V; t != "" {
-		return []byte(t)
-	}
-	return nil
 }
 
 // send writes a piece of the body; for an HTTP/1.0 client it is kept until all is there.

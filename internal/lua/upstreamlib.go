@@ -22,7 +22,7 @@ func (m *machine) openUpstream() *lua.LTable {
 		}
 		list := L.CreateTable(len(groups.List), 0)
 		for _, g := range groups.List {
-			list.Append(lua.LString(g.Name))
+			list.Append(lua.LString(g.FullName()))
 		}
 		L.Push(list)
 		return 1
@@ -52,7 +52,7 @@ func (m *machine) openUpstream() *lua.LTable {
 			L.Push(lua.LNil)
 			return 1
 		}
-		return str(L, m.s.Group.Name)
+		return str(L, m.s.Group.FullName())
 	})
 	return t
 }
