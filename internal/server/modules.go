@@ -9,6 +9,7 @@ import (
 	"limpet/internal/corevars"
 	"limpet/internal/headers"
 	"limpet/internal/location"
+	"limpet/internal/lua"
 	"limpet/internal/ngx"
 	"limpet/internal/proxy"
 	"limpet/internal/rewrite"
@@ -29,6 +30,7 @@ func (opt *Options) modules() []ngx.Module {
 		rewrite.Module(),
 		sticky.Module(sticky.Options{Legacy: opt.StickyLegacy}),
 		upstream.Module(),
+		lua.Module(lua.Options{Recognise: !opt.RunLua}),
 		proxy.Module(),
 		access.Module(),
 		authbasic.Module(),
