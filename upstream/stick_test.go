@@ -15,7 +15,7 @@ type pinned struct {
 	ended   []Outcome
 }
 
-func (p *pinned) Begun(*Session) {}
+func (p *pinned) Begun(*Session)                       {}
 func (p *pinned) Choose(s *Session) *Peer              { s.Own, s.Refusal = p.own, p.refusal; return p.want }
 func (p *pinned) Chosen(*Session, *Peer)               {}
 func (p *pinned) Answered(*Session, *Peer)             {}

@@ -79,3 +79,29 @@ func (c *Conn) sendNow(fd uintptr) bool {
 		return false
 	}
 }
+
+// WriteWait writes p, calls sent, and waits as Wait does; sent may say false to end the wait at once with ErrAborted.
+// The write and the wait have the timeouts of Write and of the next Read. p is not used after sent was called.
+//
+// On a plain socket that takes all of p at once it saves the attempt to read before the peer can have answered: the
+// caller has read all that the peer sent before, or what came since wakes the wait.
+func (c *Conn) WriteWait(p []byte, sent func() bool) error {
+	if c.tls == nil && c.raw != nil && len(c.pushed) == 0 {
+		c.setVector(p, nil)
+		c.in.op, c.in.waited, c.in.sent = opWriteWait, false, sent
+		c.out.n = 0
+		_, err := c.waitRead()
+		c.out.iov[0].Base, c.in.sent = nil, nil
+		if c.out.n == len(p) || err != nil {
+			return err
+		}
+		p = p[c.out.n:]
+	}
+	if _, err := c.Write(p); err != nil {
+		return err
+	}
+	if !sent() {
+		return ErrAborted
+	}
+	return c.Wait()
+}

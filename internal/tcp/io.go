@@ -14,14 +14,15 @@ import (
 type op uint8
 
 const (
-	opPlain    op = iota // recvfrom, sendto
-	opPeek               // recvfrom that takes nothing
-	opWait               // opPeek once, then the poller's word is enough
-	opExchange           // sendmsg, then recvfrom once there is something
-	opSplice             // splice to or from a pipe
-	opVector             // sendmsg
-	opSendFile           // sendfile
-	opConnect            // the end of connect
+	opPlain     op = iota // recvfrom, sendto
+	opPeek                // recvfrom that takes nothing
+	opWait                // opPeek once, then the poller's word is enough
+	opExchange            // sendmsg, then recvfrom once there is something
+	opWriteWait           // sendmsg, then the poller's word is enough
+	opSplice              // splice to or from a pipe
+	opVector              // sendmsg
+	opSendFile            // sendfile
+	opConnect             // the end of connect
 )
 
 // reader is the state of the read operation under way; its callback is made once.
@@ -32,6 +33,7 @@ type reader struct {
 	try  bool // don't wait
 	// waited says that the callback was called before in this operation: opWait, opExchange.
 	waited bool
+	sent   func() bool // opWriteWait
 	buf    []byte
 	pipe   int // opSplice
 	max    int // opSplice
@@ -108,6 +110,21 @@ func (c *Conn) readReady(fd uintptr) bool {
 			}
 			n, _, e = syscall.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&c.one)), 1, unix.MSG_PEEK, 0, 0)
 			in.waited = true
+		case opWriteWait:
+			if in.waited {
+				in.n, in.err = 0, nil
+				return true
+			}
+			in.waited = true
+			if !c.sendNow(fd) {
+				return true
+			}
+			if !in.sent() {
+				in.err = ErrAborted
+				return true
+			}
+			in.err = c.arm(&in.side)
+			return in.err != nil
 		case opExchange:
 			if !in.waited {
 				in.waited = true
