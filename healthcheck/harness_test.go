@@ -227,3 +227,17 @@ func states(b *ngx.Build, group string) string {
 	}
 	return s
 }
+
+// textConn returns a connection that gives text and ends.
+func textConn(text string) *tcp.Conn { return tcp.New(&textual{strings.NewReader(text)}) }
+
+type textual struct{ r *strings.Reader }
+
+func (c *textual) Read(p []byte) (int, error)       { return c.r.Read(p) }
+func (c *textual) Write(p []byte) (int, error)      { return len(p), nil }
+func (c *textual) Close() error                     { return nil }
+func (c *textual) LocalAddr() net.Addr              { return &net.UnixAddr{} }
+func (c *textual) RemoteAddr() net.Addr             { return &net.UnixAddr{} }
+func (c *textual) SetDeadline(time.Time) error      { return nil }
+func (c *textual) SetReadDeadline(time.Time) error  { return nil }
+func (c *textual) SetWriteDeadline(time.Time) error { return nil }
