@@ -54,7 +54,7 @@ func TestCheckRecipe(t *testing.T) {
 			t.Errorf("after four failures: %s", got)
 		}
 		n.set("127.0.0.1:81", hangs)
-		time.Sleep(3 * time.Second)
+		time.Sleep(4 * time.Second)
 		synctest.Wait()
 		if got := states(b, "hc"); got != "DD" {
 			t.Errorf("after five failures: %s", got)

@@ -40,7 +40,7 @@ func load(t *testing.T, text string, old *ngx.Build, opt Options) (*ngx.Build, e
 	t.Helper()
 	mods := []ngx.Module{
 		{Name: "blocks", Conf: func() nginxconf.Settings { return new(blocks) }},
-		ngx.CoreModule(), upstream.Module(), Module(opt),
+		ngx.CoreModule(), upstream.Module(), proxyModule(), Module(opt),
 	}
 	mods = append(mods, ngx.VarModule(mods))
 	var confs []nginxconf.Module
@@ -74,7 +74,7 @@ func walk(b *ngx.Build, mods []ngx.Module, lv *nginxconf.Level) error {
 	for _, in := range lv.Inner {
 		if in.Context&(nginxconf.Server|nginxconf.Location) != 0 {
 			s := &ngx.Scope{Level: in, Core: nginxconf.Of[*ngx.Core](in)}
-			s.Server = s
+			s.Server, s.Core.ErrorLog = s, b.Log
 			b.ScopeOf(in, s)
 			for _, m := range mods {
 				if m.Scope != nil {

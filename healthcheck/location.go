@@ -150,6 +150,7 @@ func (h *locationHTTP) judge(x *exchange, noBody bool) bool {
 	case !h.variables(x):
 		return x.judge(Mismatch, errMatchRequire)
 	}
+	x.at = stepJudge
 	return true
 }
 
