@@ -32,6 +32,8 @@ func parseOptions(args []string) (*options, error) {
 	unsupported := long.String("unsupported", "error", "")
 	long.BoolVar(&o.watch, "watch", true, "")
 	long.StringSliceVar(&o.StickyLegacy, "sticky-legacy", nil, "")
+	long.StringVar(&o.Checks.FailOpen, "fail-open", "", "")
+	long.StringVar(&o.Checks.ExpectAlive, "expect-alive", "", "")
 	for len(args) > 0 {
 		arg := args[0]
 		args = args[1:]
@@ -55,6 +57,12 @@ func parseOptions(args []string) (*options, error) {
 	case "error":
 	default:
 		return nil, fmt.Errorf(`invalid option: "--unsupported=%s"`, *unsupported)
+	}
+	if v := o.Checks.FailOpen; v != "" && v != "on" && v != "off" {
+		return nil, fmt.Errorf(`invalid option: "--fail-open=%s"`, v)
+	}
+	if v := o.Checks.ExpectAlive; v != "" && v != "add" && v != "replace" {
+		return nil, fmt.Errorf(`invalid option: "--expect-alive=%s"`, v)
 	}
 	for _, m := range *remaps {
 		from, to, ok := strings.Cut(m, "=")

@@ -27,7 +27,7 @@ func (opt *Options) modules() []ngx.Module {
 		upstream.Module(),
 		proxy.Module(),
 		accesslog.Module(),
-		healthcheck.Module(healthcheck.Options{}),
+		healthcheck.Module(opt.Checks),
 	}
 	ms = append(ms, static.Modules()...)
 	ms = append(ms, static.NotModified(), static.Ranges())

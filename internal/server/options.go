@@ -12,6 +12,7 @@ import (
 	"sort"
 	"strings"
 
+	"limpet/healthcheck"
 	"limpet/internal/errlog"
 	"limpet/internal/location"
 	"limpet/nginxconf"
@@ -32,6 +33,7 @@ type Options struct {
 	Listen          []Remap // --listen FROM=TO
 	Admin           string  // --admin ADDR
 	StickyLegacy    []string
+	Checks          healthcheck.Options // --fail-open, --expect-alive
 }
 
 // Remap sends a listen address or port of the file to another.
