@@ -33,6 +33,8 @@ func parseOptions(args []string) (*options, error) {
 	long.BoolVar(&o.watch, "watch", true, "")
 	long.StringSliceVar(&o.StickyLegacy, "sticky-legacy", nil, "")
 	luaMode := long.String("lua", "native", "")
+	long.StringVar(&o.Checks.FailOpen, "fail-open", "", "")
+	long.StringVar(&o.Checks.ExpectAlive, "expect-alive", "", "")
 	for len(args) > 0 {
 		arg := args[0]
 		args = args[1:]
@@ -63,6 +65,12 @@ func parseOptions(args []string) (*options, error) {
 	case "native":
 	default:
 		return nil, fmt.Errorf(`invalid option: "--lua=%s"`, *luaMode)
+	}
+	if v := o.Checks.FailOpen; v != "" && v != "on" && v != "off" {
+		return nil, fmt.Errorf(`invalid option: "--fail-open=%s"`, v)
+	}
+	if v := o.Checks.ExpectAlive; v != "" && v != "add" && v != "replace" {
+		return nil, fmt.Errorf(`invalid option: "--expect-alive=%s"`, v)
 	}
 	for _, m := range *remaps {
 		from, to, ok := strings.Cut(m, "=")

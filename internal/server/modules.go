@@ -37,7 +37,7 @@ func (opt *Options) modules() []ngx.Module {
 		authrequest.Module(),
 		headers.Module(),
 		accesslog.Module(),
-		healthcheck.Module(healthcheck.Options{}),
+		healthcheck.Module(opt.Checks),
 	}
 	ms = append(ms, static.Modules()...)
 	ms = append(ms, static.NotModified(), static.Ranges())

@@ -12,6 +12,7 @@ import (
 	"sort"
 	"strings"
 
+	"limpet/healthcheck"
 	"limpet/internal/errlog"
 	"limpet/internal/location"
 	"limpet/nginxconf"
@@ -34,6 +35,7 @@ type Options struct {
 	StickyLegacy    []string
 	// RunLua runs balancer scripts that limpet could do natively (--lua=run).
 	RunLua bool
+	Checks healthcheck.Options // --fail-open, --expect-alive
 }
 
 // Remap sends a listen address or port of the file to another.
