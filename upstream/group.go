@@ -79,10 +79,24 @@ type State struct {
 	Stats Stats
 }
 
-// Stats count what a peer did, for metrics.
+// Stats count what a peer did, for metrics. Session counts Fails; who proxies counts the others, at the end of each try.
 type Stats struct {
 	Requests, Fails, Sent, Received atomic.Int64
 	Classes                         [6]atomic.Int64 // responses by first digit of the status
+	Times                           Histogram       // of answers, from the choice of the peer to the last byte
+}
+
+// Tried counts a try that has ended: what Try says of it.
+func (s *Stats) Tried(t *ngx.Try) {
+	s.Requests.Add(1)
+	s.Sent.Add(t.Sent)
+	s.Received.Add(t.Received)
+	if class := t.Status / 100; 0 < class && class < len(s.Classes) {
+		s.Classes[class].Add(1)
+	}
+	if t.Response >= 0 {
+		s.Times.Observe(t.Response)
+	}
 }
 
 // SetDown lets check number n (0-31) turn the peer down or up again.
