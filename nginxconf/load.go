@@ -46,6 +46,7 @@ type Config struct {
 	Root    *Level
 	Files   []File   // in reading order
 	Globs   []string // patterns of include, for watching
+	Watched []Watched
 	Notices []Notice
 }
 
@@ -135,6 +136,7 @@ func (ld *Loader) file(lv *Level, name string, at *Statement) error {
 func (ld *Loader) parse(name string, at *Statement) ([]*Statement, *Error, error) {
 	text, err := ld.ReadFile(name)
 	if err != nil {
+		ld.Watch(name)
 		return nil, nil, positioned(at, `open() "%s" failed %s`, name, errnoText(err))
 	}
 	ld.remember(name, text)

@@ -78,6 +78,14 @@ func (b *Build) ScopeOf(lv *nginxconf.Level, s *Scope) {
 // Scope returns the scope built of a level, nil when there is none.
 func (b *Build) Scope(lv *nginxconf.Level) *Scope { return b.scopes[lv] }
 
+// Watch notes a file that the configuration depends on besides its own, so that
+// its change reloads; see nginxconf.Config.Watch. Call it before the file is read.
+func (b *Build) Watch(name string) {
+	if !b.Test && !b.Offline {
+		b.Config.Watch(name)
+	}
+}
+
 // Notice adds what -t has to say besides errors, severity "warn" or "notice".
 func (b *Build) Notice(severity, format string, args ...any) {
 	b.Config.Notices = append(b.Config.Notices, nginxconf.Notice{Severity: severity, Msg: fmt.Sprintf(format, args...)})
