@@ -43,11 +43,14 @@ type conn struct {
 	client     ngx.Client
 	x          *exchange // nil while idle
 	busy       atomic.Bool
-	eof        bool // the client won't send more
-	broken     bool // nothing can be sent any more
-	linger     bool // the client may still be sending: read on before closing
-	plainOnTLS bool // a request without TLS came to a port with it
-	reset      bool // close with a reset (444 and time-outs under reset_timedout_connection)
+	under      atomic.Pointer[ngx.Endpoint] // of the running request; &aborted when it was cut
+	held       *ngx.Endpoint                // to be released when the request panics
+	stage      *atomic.Int64                // of Stats: what the request counts in
+	eof        bool                         // the client won't send more
+	broken     bool                         // nothing can be sent any more
+	linger     bool                         // the client may still be sending: read on before closing
+	plainOnTLS bool                         // a request without TLS came to a port with it
+	reset      bool                         // close with a reset (444 and time-outs under reset_timedout_connection)
 }
 
 // exchange is what a connection needs while it serves a request, from a pool.
@@ -93,6 +96,26 @@ func (s *Server) Serve(tc *tcp.Conn, l *ngx.Listener) {
 	}
 }
 
+// giveBack releases what a request that panicked held.
+func (c *conn) giveBack() {
+	if c.stage != nil {
+		c.stage.Add(-1)
+	}
+	if c.held != nil {
+		c.held.Release()
+	}
+}
+
+// enter counts the request in a stage of Stats, nil for none, and out of the one before.
+func (c *conn) enter(stage *atomic.Int64) {
+	if c.stage != nil {
+		c.stage.Add(-1)
+	}
+	if c.stage = stage; stage != nil {
+		stage.Add(1)
+	}
+}
+
 func (s *Server) add(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -112,6 +135,7 @@ func (s *Server) end(c *conn) {
 	if p := recover(); p != nil {
 		s.Stats.Panics.Add(1)
 		s.Log().Printf(errlog.Alert, c.client.ID, "panic: %v\n%s", p, debug.Stack())
+		c.giveBack()
 	}
 	c.close()
 	s.Stats.Active.Add(-1)
@@ -145,10 +169,40 @@ func (s *Server) Abort() {
 	s.mu.Unlock()
 }
 
+// CloseGone closes the idle connections whose address no configuration has any
+// more; the others follow behind their running request.
+func (s *Server) CloseGone() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		if c.client.Listener.Gone() && !c.busy.Load() {
+			c.tc.Abort()
+		}
+	}
+}
+
+// AbortUnder closes the connections whose running request is under one of the endpoints.
+func (s *Server) AbortUnder(is func(*ngx.Endpoint) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		if ep := c.under.Load(); ep != nil && ep != &aborted && is(ep) && c.under.CompareAndSwap(ep, &aborted) {
+			c.tc.Abort()
+		}
+	}
+}
+
+// aborted marks a connection that AbortUnder has cut, so that it ends even when
+// the request did so in the same moment.
+var aborted ngx.Endpoint
+
 // open makes the connection ready for its first request: PROXY protocol, TLS.
 func (c *conn) open() bool {
 	tc := c.tc
 	ep := c.client.Listener.Acquire()
+	if ep == nil {
+		return false
+	}
 	defer ep.Release()
 	core := ep.Default.Core
 	c.client.Addr, c.client.Local = tc.Remote(), tc.Local()
@@ -183,9 +237,15 @@ func (c *conn) serve() bool {
 		return false
 	}
 	ep := c.client.Listener.Acquire()
+	if ep == nil {
+		return false
+	}
+	c.under.Store(ep)
+	c.held = ep
 	again := c.request(ep)
+	c.held = nil
 	ep.Release()
-	if again && c.srv.closing.Load() {
+	if !c.under.CompareAndSwap(ep, nil) || again && c.srv.closing.Load() {
 		return false
 	}
 	return again
@@ -194,7 +254,7 @@ func (c *conn) serve() bool {
 // wait waits for the first byte of a request, without a buffer.
 func (c *conn) wait() bool {
 	c.busy.Store(false)
-	if c.srv.closing.Load() {
+	if c.srv.closing.Load() || c.client.Listener.Gone() {
 		return false
 	}
 	err := c.tc.Wait()
@@ -232,16 +292,16 @@ func (c *conn) request(ep *ngx.Endpoint) bool {
 	} else {
 		r.Scheme = "http"
 	}
-	c.srv.Stats.Reading.Add(1)
+	c.enter(&c.srv.Stats.Reading)
 	err := c.readHead(ep, r)
-	c.srv.Stats.Reading.Add(-1)
+	c.enter(nil)
 	if err != nil && !c.refuse(r, err) {
 		return false
 	}
 	c.srv.Stats.Requests.Add(1)
-	c.srv.Stats.Writing.Add(1)
+	c.enter(&c.srv.Stats.Writing)
 	ep.Engine.Run(r)
-	c.srv.Stats.Writing.Add(-1)
+	c.enter(nil)
 	return c.finish(r)
 }
 

@@ -2,6 +2,7 @@ package server
 
 import (
 	"limpet/internal/location"
+	"limpet/internal/metrics"
 	"limpet/internal/ngx"
 	"limpet/upstream"
 )
@@ -15,6 +16,7 @@ func (opt *Options) modules() []ngx.Module {
 		ngx.CoreModule(),
 		location.Module(opt.remap()),
 		upstream.Module(),
+		metrics.Module(opt.Admin != ""),
 	}
 	return append(ms, ngx.VarModule(ms))
 }
