@@ -12,7 +12,7 @@ import (
 // options are what the command line says.
 type options struct {
 	test, dump, quiet     bool
-	version, config, help bool
+	version, config, help bool // -v, -V, -h
 	file, prefix          string
 	errorLog, globals     string
 	signal                string
@@ -32,6 +32,8 @@ func parseOptions(args []string) (*options, error) {
 	unsupported := long.String("unsupported", "error", "")
 	long.BoolVar(&o.watch, "watch", true, "")
 	long.StringSliceVar(&o.StickyLegacy, "sticky-legacy", nil, "")
+	help := long.Bool("help", false, "")
+	showVersion := long.Bool("version", false, "")
 	for len(args) > 0 {
 		arg := args[0]
 		args = args[1:]
@@ -49,6 +51,8 @@ func parseOptions(args []string) (*options, error) {
 		}
 		args = rest
 	}
+	o.help = o.help || *help
+	o.version = o.version || o.help || *showVersion
 	switch *unsupported {
 	case "warn":
 		o.WarnUnsupported = true
@@ -96,7 +100,7 @@ func (o *options) short(arg string, rest []string) ([]string, error) {
 			if i+1 < len(arg) {
 				return arg[i+1:], nil
 			}
-			if len(rest) > 0 && rest[0] != "" {
+			if len(rest) > 0 && (rest[0] != "" || arg[i] == 'g') {
 				v := rest[0]
 				rest = rest[1:]
 				return v, nil

@@ -1,0 +1,3 @@
+package demo
+import "io"
+func Run(args []string, out, errs io.Writer) int { return 0 }
