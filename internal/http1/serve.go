@@ -62,6 +62,7 @@ type exchange struct {
 	out  []byte // to be sent
 	// of the answer being written
 	chunked  bool
+	inChunk  bool // the line end behind the last chunk is still due
 	headLen  int
 	sent     int64 // bytes of this answer on their way, head included
 	hijacked bool
@@ -310,6 +311,7 @@ func (c *conn) finish(r *ngx.Request) bool {
 	x := c.x
 	keep := r.KeepAlive && !c.broken && !c.eof && !x.hijacked
 	core := r.Scope.Core
+	r.End()
 	r.Body.Close()
 	if !x.hijacked && !x.body.done {
 		if keep {

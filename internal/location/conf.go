@@ -61,6 +61,14 @@ type Location struct {
 	Regexp *rx.Regexp
 }
 
+// AliasOf implements ngx.Aliased.
+func (l *Location) AliasOf() (cut int, regex, named bool) {
+	return len(l.Name), l.Regexp != nil, l.Named
+}
+
+// IsPrefix implements ngx.Place.
+func (l *Location) IsPrefix() bool { return l.Regexp == nil && !l.Named }
+
 // limitExcept is what a limit_except{} keeps at its level.
 type limitExcept struct{ methods []string }
 

@@ -2,6 +2,7 @@ package ngx
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"strconv"
 	"time"
@@ -96,6 +97,15 @@ type Core struct {
 	PostponeOutput         nginxconf.Opt[int64]
 	SubrequestOutputBuffer nginxconf.Opt[int64]
 
+	Gzip Gzip
+
+	// Types is what types{} says; nil for nginx's three types.
+	Types       *Types
+	defaultType []byte // DefaultType as bytes, made by Open
+
+	// Resolver is what the resolver directive set up; nil without one.
+	Resolver Resolver
+
 	// TempBody makes temporary files for bodies; set when the configuration is built.
 	TempBody *TempDir
 }
@@ -103,7 +113,7 @@ type Core struct {
 // Directives lists the core directives that travel with requests. server,
 // location, listen and what else shapes the tree is internal/location's.
 func (c *Core) Directives() []nginxconf.Directive {
-	return []nginxconf.Directive{
+	rows := []nginxconf.Directive{
 		nginxconf.Many("error_log", nginxconf.Main|nginxconf.HTTPServerLocation, nginxconf.Args1More, &c.ErrorLogs, parseErrorLog, "",
 			"Names a destination of the error log and its level."),
 		nginxconf.Msec("client_header_timeout", nginxconf.HTTPServer, &c.ClientHeaderTimeout, "60s", "Bounds the time to receive a request's header."),
@@ -146,12 +156,14 @@ func (c *Core) Directives() []nginxconf.Directive {
 		TextRow("limit_rate", nginxconf.HTTPServerLocation|nginxconf.LocationIf, &c.LimitRate, "0", "Limits the rate of a response, in bytes a second."),
 		TextRow("limit_rate_after", nginxconf.HTTPServerLocation|nginxconf.LocationIf, &c.LimitRateAfter, "0", "Sets the amount of a response that isn't limited in rate."),
 		nginxconf.Str("default_type", nginxconf.HTTPServerLocation, &c.DefaultType, "text/plain", "Sets the type of responses whose extension isn't known."),
+		c.typesRow(),
 		nginxconf.Custom("root", nginxconf.HTTPServerLocation|nginxconf.LocationIf, nginxconf.Args1, &c.Root, parseRoot, "html", "Sets the folder in which files are looked for."),
 		nginxconf.Custom("alias", nginxconf.Location, nginxconf.Args1, &c.Root, parseRoot, "", "Sets the folder that stands for the location's name."),
 		nginxconf.Flag("tcp_nodelay", nginxconf.HTTPServerLocation, &c.TCPNodelay, "on", "Sends small pieces at once on kept connections."),
 		nginxconf.Size("postpone_output", nginxconf.HTTPServerLocation, &c.PostponeOutput, "1460", "Sets the size from which output is sent before it is complete."),
 		nginxconf.Size("subrequest_output_buffer_size", nginxconf.HTTPServerLocation, &c.SubrequestOutputBuffer, "8k", "Bounds a subrequest's response that is kept in memory."),
 	}
+	return append(rows, c.Gzip.directives()...)
 }
 
 func parseErrorLog(s *nginxconf.Setting) ([]errlog.Target, error) {
@@ -239,4 +251,11 @@ func ParseRate(b []byte) int64 {
 		}
 	}
 	return n
+}
+
+// Resolver finds the addresses of names that come with requests. It waits, and
+// caches, by the resolver directives of the place.
+type Resolver interface {
+	// Lookup returns a name's addresses, at least one. The error's text is nginx's: "3: Host not found".
+	Lookup(r *Request, name string) ([]netip.Addr, error)
 }

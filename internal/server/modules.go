@@ -1,9 +1,16 @@
 package server
 
 import (
+	"limpet/healthcheck"
+	"limpet/internal/accesslog"
+	"limpet/internal/corevars"
 	"limpet/internal/location"
 	"limpet/internal/metrics"
 	"limpet/internal/ngx"
+	"limpet/internal/proxy"
+	"limpet/internal/rewrite"
+	"limpet/internal/static"
+	"limpet/sticky"
 	"limpet/upstream"
 )
 
@@ -14,9 +21,17 @@ func (opt *Options) modules() []ngx.Module {
 	ms := []ngx.Module{
 		mainModule(),
 		ngx.CoreModule(),
+		corevars.Module(),
 		location.Module(opt.remap()),
+		rewrite.Module(),
+		sticky.Module(sticky.Options{Legacy: opt.StickyLegacy}),
 		upstream.Module(),
 		metrics.Module(opt.Admin != ""),
+		proxy.Module(),
+		accesslog.Module(),
+		healthcheck.Module(healthcheck.Options{}),
 	}
+	ms = append(ms, static.Modules()...)
+	ms = append(ms, static.NotModified(), static.Ranges())
 	return append(ms, ngx.VarModule(ms))
 }

@@ -194,6 +194,7 @@ func (s *Server) Abort() { s.http.Abort() }
 
 // Reopen opens the log files anew.
 func (s *Server) Reopen() {
+	s.current.Load().build.Reopen()
 	s.files.Reopen(func(err error) { s.Log().Printf(errlog.Emerg, 0, "%s", err) })
 }
 
