@@ -25,6 +25,9 @@ type Options struct {
 	Known func(name string) bool
 	// WarnUnsupported makes a known, unsupported directive a warning.
 	WarnUnsupported bool
+	// Defaults replaces defaults of rows by their names, in configuration syntax: what
+	// a package of nginx has compiled in its own way.
+	Defaults map[string]string
 	// ReadFile reads a configuration file; nil is os.ReadFile.
 	ReadFile func(name string) ([]byte, error)
 }
@@ -271,7 +274,11 @@ func (ld *Loader) endError(err error) error {
 }
 
 func (ld *Loader) setDefault(lv *Level, row *Directive) error {
-	sts, lexErr := Parse("default", []byte(row.Name+" "+row.Default+";"))
+	def, ok := ld.Defaults[row.Name]
+	if !ok {
+		def = row.Default
+	}
+	sts, lexErr := Parse("default", []byte(row.Name+" "+def+";"))
 	if lexErr != nil || len(sts) != 1 {
 		panic("BUG: default of " + row.Name + " is no statement")
 	}

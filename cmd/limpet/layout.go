@@ -8,18 +8,39 @@ import (
 
 // layout is where an installation keeps its files: what nginx has compiled in.
 type layout struct {
-	conf, prefix  string
-	errorLog, pid string // "" for logs/error.log and logs/nginx.pid under the prefix
+	conf, prefix string
+	errorLog     string // "" for logs/error.log under the prefix
+	// defaults are the directives whose defaults differ from nginx's own.
+	defaults map[string]string
 }
 
 // layouts are the default places of nginx's packages, OpenResty, nginx and Tengine.
 func layouts() []layout {
 	return []layout{
-		{"/etc/nginx/nginx.conf", "/etc/nginx/", "/var/log/nginx/error.log", "/run/nginx.pid"},
-		{"/usr/local/openresty/nginx/conf/nginx.conf", "/usr/local/openresty/nginx/", "", ""},
-		{"/usr/local/nginx/conf/nginx.conf", "/usr/local/nginx/", "", ""},
-		{"/usr/local/tengine/conf/nginx.conf", "/usr/local/tengine/", "", ""},
+		packaged(),
+		{conf: "/usr/local/openresty/nginx/conf/nginx.conf", prefix: "/usr/local/openresty/nginx/"},
+		{conf: "/usr/local/nginx/conf/nginx.conf", prefix: "/usr/local/nginx/"},
+		{conf: "/usr/local/tengine/conf/nginx.conf", prefix: "/usr/local/tengine/"},
 	}
+}
+
+// packaged is the layout of /etc/nginx: nginx.org's packages, or Debian's where its mark is found.
+func packaged() layout {
+	l := layout{
+		conf: "/etc/nginx/nginx.conf", prefix: "/etc/nginx/", errorLog: "/var/log/nginx/error.log",
+		defaults: map[string]string{
+			"pid":                   "/run/nginx.pid",
+			"access_log":            "/var/log/nginx/access.log combined",
+			"client_body_temp_path": "/var/cache/nginx/client_temp",
+			"proxy_temp_path":       "/var/cache/nginx/proxy_temp",
+		},
+	}
+	if _, err := os.Stat("/etc/nginx/modules-enabled"); err == nil {
+		l.prefix = "/usr/share/nginx/"
+		l.defaults["client_body_temp_path"] = "/var/lib/nginx/body"
+		l.defaults["proxy_temp_path"] = "/var/lib/nginx/proxy"
+	}
+	return l
 }
 
 // defaultLayout returns the first layout whose configuration file exists, else the first.

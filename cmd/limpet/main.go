@@ -35,7 +35,7 @@ func run(args []string) int {
 	}
 	opt := o.Options
 	opt.ConfFile, opt.Prefix, opt.Globals = lay.conf, lay.prefix, o.globals
-	opt.ErrorLog, opt.PidFile = lay.errorLog, lay.pid
+	opt.ErrorLog, opt.Defaults = lay.errorLog, lay.defaults
 	con := process.NewConsole(o.errorLog, opt.Prefix, opt.Offline)
 	switch {
 	case o.test:
@@ -85,7 +85,7 @@ func signal(o *options, opt server.Options, con *process.Console) int {
 		con.Print(errlog.Emerg, err.Error())
 		return 1
 	}
-	if level, err := process.Signal(opt.PidOf(config), o.signal); err != nil {
+	if level, err := process.Signal(server.MainOf(config).Pid.V, o.signal); err != nil {
 		con.Print(level, err.Error())
 		return 1
 	}

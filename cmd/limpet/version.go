@@ -25,7 +25,14 @@ func showVersion(o *options, l layout) {
 	}
 	if o.config {
 		fmt.Fprintf(w, "built with OpenSSL 3.0 compatible TLS (%s crypto/tls)\nTLS SNI support enabled\n", runtime.Version())
-		fmt.Fprintf(w, "configure arguments: --prefix=%s --conf-path=%s %s\n", l.prefix, l.conf, server.Features())
+		fmt.Fprintf(w, "configure arguments: --prefix=%s --conf-path=%s", l.prefix, l.conf)
+		if l.errorLog != "" {
+			fmt.Fprintf(w, " --error-log-path=%s", l.errorLog)
+		}
+		if pid := l.defaults["pid"]; pid != "" {
+			fmt.Fprintf(w, " --pid-path=%s", pid)
+		}
+		fmt.Fprintf(w, " %s\n", server.Features())
 	}
 }
 

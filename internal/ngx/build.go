@@ -2,6 +2,7 @@ package ngx
 
 import (
 	"fmt"
+	"slices"
 
 	"limpet/internal/errlog"
 	"limpet/nginxconf"
@@ -21,6 +22,7 @@ type Build struct {
 
 	old, kept map[string]any
 	shared    []any
+	temp      []string
 	start     []func()
 	retire    []func()
 	undo      []func()
@@ -86,6 +88,17 @@ func (b *Build) Watch(name string) {
 		b.Config.Watch(name)
 	}
 }
+
+// TempDir notes a folder for temporary files, so that root makes it and gives it to
+// the user that requests are served as.
+func (b *Build) TempDir(dir string) {
+	if !slices.Contains(b.temp, dir) {
+		b.temp = append(b.temp, dir)
+	}
+}
+
+// TempDirs returns the folders for temporary files.
+func (b *Build) TempDirs() []string { return b.temp }
 
 // Notice adds what -t has to say besides errors, severity "warn" or "notice".
 func (b *Build) Notice(severity, format string, args ...any) {

@@ -111,7 +111,7 @@ func (p *process) settle() error {
 			return fmt.Errorf(`chdir("%s") failed %s`, dir, errlog.Errno(err))
 		}
 	}
-	p.pid, _ = filepath.Abs(p.opt.PidOf(p.server.Config()))
+	p.pid, _ = filepath.Abs(server.MainOf(p.server.Config()).Pid.V)
 	return writePid(p.pid)
 }
 
@@ -137,7 +137,7 @@ func (p *process) serve(ready *os.File) int {
 	defer signal.Stop(p.signals)
 	adm, err := p.startAdmin()
 	if err == nil {
-		p.rights, err = dropRights(server.MainOf(p.server.Config()).User.V, p.server.LogFiles())
+		p.rights, err = dropRights(server.MainOf(p.server.Config()).User.V, p.server)
 	}
 	if err != nil {
 		p.Console.Print(errlog.Emerg, err.Error())
@@ -309,12 +309,15 @@ func (p *process) reload() {
 		return
 	}
 	p.reloads.Succeeded(time.Now())
+	if err := p.rights.give(p.server); err != nil {
+		p.server.Log().Write(errlog.Alert, 0, err.Error())
+	}
 	main := server.MainOf(config)
 	setProcs(main)
 	if p.background {
 		redirectStderr(p.errorLog())
 	}
-	if pid, _ := filepath.Abs(p.opt.PidOf(config)); pid != p.pid {
+	if pid, _ := filepath.Abs(main.Pid.V); pid != p.pid {
 		if err := writePid(pid); err != nil {
 			p.server.Log().Write(errlog.Alert, 0, err.Error())
 			return

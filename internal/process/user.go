@@ -22,15 +22,16 @@ import (
 type rights struct {
 	dropped bool
 	keep    uint32 // of kept, what the process had
+	uid     int    // the user's
 }
 
 // kept are the capabilities that reloading needs: to bind ports below 1024, to read
 // keys and write logs and the pid file in folders of root, to give a log to the user.
 const kept = 1<<unix.CAP_NET_BIND_SERVICE | 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_CHOWN | 1<<unix.CAP_FOWNER
 
-// dropRights makes the process the configured user when it is root. logs are given
-// to the user, so that they can be reopened. The caller's goroutine is bound to its thread.
-func dropRights(u server.User, logs []string) (*rights, error) {
+// dropRights makes the process the configured user when it is root. The caller's
+// goroutine is bound to its thread.
+func dropRights(u server.User, s *server.Server) (*rights, error) {
 	if os.Geteuid() != 0 {
 		return &rights{}, nil
 	}
@@ -44,15 +45,10 @@ func dropRights(u server.User, logs []string) (*rights, error) {
 	if u.UID == 0 {
 		return &rights{}, nil // user root: nothing to drop
 	}
-	for _, name := range logs {
-		if fi, err := os.Lstat(name); err != nil || !fi.Mode().IsRegular() {
-			continue // /dev/stdout and the like
-		}
-		if err := os.Chown(name, u.UID, -1); err != nil {
-			return nil, fmt.Errorf(`chown("%s", %d) failed %s`, name, u.UID, errlog.Errno(err))
-		}
+	r := &rights{dropped: true, keep: permitted() & kept, uid: u.UID}
+	if err := r.give(s); err != nil {
+		return nil, err
 	}
-	r := &rights{dropped: true, keep: permitted() & kept}
 	if _, _, e := syscall.AllThreadsSyscall(syscall.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1, 0); e != 0 {
 		return nil, fmt.Errorf("prctl(PR_SET_KEEPCAPS, 1) failed %s", errlog.Errno(e))
 	}
@@ -84,6 +80,38 @@ func permitted() uint32 {
 		return 0
 	}
 	return data[0].Permitted
+}
+
+// give gives the user the logs, so that they can be reopened, and the folders for
+// temporary files, which it makes as nginx does.
+func (r *rights) give(s *server.Server) error {
+	if !r.dropped {
+		return nil
+	}
+	for _, dir := range s.Build().TempDirs() {
+		if err := os.Mkdir(dir, 0o700); err != nil && !os.IsExist(err) {
+			return fmt.Errorf(`mkdir() "%s" failed %s`, dir, errlog.Errno(err))
+		}
+		if err := r.chown(dir); err != nil {
+			return err
+		}
+	}
+	for _, name := range s.LogFiles() {
+		if fi, err := os.Lstat(name); err != nil || !fi.Mode().IsRegular() {
+			continue // /dev/stdout and the like
+		}
+		if err := r.chown(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *rights) chown(name string) error {
+	if err := os.Chown(name, r.uid, -1); err != nil {
+		return fmt.Errorf(`chown("%s", %d) failed %s`, name, r.uid, errlog.Errno(err))
+	}
+	return nil
 }
 
 // defaultUser finds the user where the file names none: nobody, with the group that nginx was built for.

@@ -23,7 +23,8 @@ import (
 type Options struct {
 	ConfFile string // absolute, or relative to the working folder
 	Prefix   string // with a final slash
-	PidFile  string // where no pid directive says; "" for logs/nginx.pid under the prefix
+	// Defaults are those of the installation at hand by directive; see nginxconf.Options.
+	Defaults map[string]string
 	ErrorLog string // -e: the log until the configuration names one; "" for the default
 	Globals  string // -g
 	// Test builds without binding for good (-t).
@@ -95,7 +96,7 @@ func Load(opt Options) (*nginxconf.Config, error) {
 		}
 	}
 	return nginxconf.Load(opt.ConfFile, nginxconf.Options{
-		Modules: mods, Prefix: opt.Prefix, Globals: opt.Globals, Offline: opt.Offline,
+		Modules: mods, Prefix: opt.Prefix, Globals: opt.Globals, Defaults: opt.Defaults, Offline: opt.Offline,
 		Known: knownNames(), WarnUnsupported: opt.WarnUnsupported,
 	})
 }
@@ -123,7 +124,7 @@ func Test(opt Options) (config *nginxconf.Config, syntax bool, err error) {
 	if opt.Offline {
 		return config, true, err
 	}
-	if e := testPid(opt.PidOf(config)); e != nil {
+	if e := testPid(MainOf(config).Pid.V); e != nil {
 		return config, true, e
 	}
 	if err == nil {
@@ -146,14 +147,6 @@ func testPid(name string) error {
 		os.Remove(name)
 	}
 	return nil
-}
-
-// PidOf returns the name of a configuration's pid file.
-func (opt *Options) PidOf(config *nginxconf.Config) string {
-	if pid := MainOf(config).Pid; pid.Own || opt.PidFile == "" {
-		return pid.V
-	}
-	return opt.PidFile
 }
 
 // MainOf returns the directives of the process of a configuration.
