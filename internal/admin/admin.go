@@ -9,6 +9,10 @@
 //	GET  /metrics     counters in the text format of Prometheus; metrics.go lists them
 //	GET  /api/status  version, generation, upstreams with their peers, as JSON
 //	POST /api/reload  reads the configuration again, as the signal HUP does
+//	POST /api/drain?upstream=NAME&peer=ADDR    sends only clients that stick to the peer there
+//	POST /api/undrain?upstream=NAME&peer=ADDR  takes that back
+//
+// Draining lasts until it is taken back, over reloads, but not over a restart.
 //
 // Reading is open to whoever reaches the address. Actions are for those who reach
 // it by a unix socket, or who have the token of the environment's
@@ -137,7 +141,26 @@ func (s *Server) mux() http.Handler {
 		w.WriteHeader(http.StatusAccepted)
 		fmt.Fprintln(w, "reloading; the outcome is in the error log and in /api/status")
 	}))
+	mux.HandleFunc("POST /api/drain", s.action(s.drain(true)))
+	mux.HandleFunc("POST /api/undrain", s.action(s.drain(false)))
 	return mux
+}
+
+// drain keeps new clients away from a peer, or no longer.
+func (s *Server) drain(on bool) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		name, addr := r.FormValue("upstream"), r.FormValue("peer")
+		for _, g := range s.groups() {
+			for _, p := range g.Peers {
+				if g.Name == name && string(p.Name) == addr {
+					p.SetDrain(on)
+					fmt.Fprintf(w, "%s of %s is %s\n", addr, name, peerState(g, p))
+					return
+				}
+			}
+		}
+		http.Error(w, fmt.Sprintf("upstream %q has no peer %q; see /api/status", name, addr), http.StatusNotFound)
+	}
 }
 
 // action guards what changes something.
@@ -168,6 +191,7 @@ func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 <li><a href="api/status">api/status</a>: upstreams and their peers as JSON</li>
 <li><a href="healthz">healthz</a>: ok while the process serves</li>
 <li><code>POST api/reload</code>: read the configuration again</li>
+<li><code>POST api/drain?upstream=NAME&amp;peer=ADDR</code>, <code>api/undrain</code>: send only clients that stick to the peer there</li>
 </ul>
 `, s.Version, s.Server.Generation(), s.Reloads.time().Format(time.RFC3339))
 }

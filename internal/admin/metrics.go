@@ -11,8 +11,10 @@ import (
 
 	vm "github.com/VictoriaMetrics/metrics"
 
+	"limpet/healthcheck"
 	"limpet/internal/metrics"
 	"limpet/internal/ngx"
+	"limpet/sticky"
 	"limpet/upstream"
 )
 
@@ -56,7 +58,93 @@ func (s *Server) families() []family {
 		{"limpet_server_sent_bytes_total", "counter", "server", "Bytes sent to clients, heads included.",
 			s.eachServer(func(p *page, v *metrics.Server) { p.add(v.Sent.Load(), "server", v.Name) })},
 	}
-	return append(fs, s.peerFamilies()...)
+	fs = append(fs, s.peerFamilies()...)
+	fs = append(fs, s.checkFamilies()...)
+	return append(fs, s.stickyFamilies()...)
+}
+
+// checkFamilies lists the metrics of active checks.
+func (s *Server) checkFamilies() []family {
+	const labels = "upstream, peer"
+	each := func(f func(p *page, r *healthcheck.Report, l []string)) func(*page) {
+		return func(p *page) {
+			type key struct {
+				state *upstream.State
+				check *healthcheck.Check
+			}
+			seen := make(map[key]bool)
+			healthcheck.Of(s.Server.Build()).Each(func(r healthcheck.Report) {
+				if k := (key{r.Peer.State, r.Check}); !seen[k] {
+					seen[k] = true
+					f(p, &r, []string{"upstream", r.Group.Name, "peer", string(r.Peer.Name), "check", strconv.Itoa(s.checkNumber(&r))})
+				}
+			})
+		}
+	}
+	return []family{
+		{"limpet_upstream_check_up", "gauge", labels + ", check", "1 while the check, counted from 0 in its upstream, holds the peer for healthy, else 0.",
+			each(func(p *page, r *healthcheck.Report, l []string) { p.flag(!r.Down, l...) })},
+		{"limpet_upstream_checks_total", "counter", labels + ", check, result", "Probes by result: passed, refused, timeout, handshake, closed, malformed, status, mismatch.",
+			each(func(p *page, r *healthcheck.Report, l []string) {
+				for i, n := range r.Results {
+					if n > 0 || healthcheck.Result(i) == healthcheck.Passed {
+						p.add(n, append(l[:len(l):len(l)], "result", healthcheck.Result(i).String())...)
+					}
+				}
+			})},
+		{"limpet_upstream_check_flips_total", "counter", labels + ", check, to", "Times that the check turned the peer down, and up again.",
+			each(func(p *page, r *healthcheck.Report, l []string) {
+				p.add(r.WentDown, append(l[:len(l):len(l)], "to", "down")...)
+				p.add(r.WentUp, append(l[:len(l):len(l)], "to", "up")...)
+			})},
+		{"limpet_upstream_check_duration_seconds", "gauge", labels + ", check", "Time that the last probe took.",
+			each(func(p *page, r *healthcheck.Report, l []string) { p.float(r.Duration.Seconds(), l...) })},
+	}
+}
+
+// checkNumber counts the checks of a group up to the report's.
+func (s *Server) checkNumber(r *healthcheck.Report) int {
+	n := 0
+	seen := map[*healthcheck.Check]bool{}
+	healthcheck.Of(s.Server.Build()).Each(func(o healthcheck.Report) {
+		if o.Group == r.Group && !seen[o.Check] && !seen[r.Check] {
+			seen[o.Check] = true
+			if o.Check != r.Check {
+				n++
+			}
+		}
+	})
+	return n
+}
+
+// stickyFamilies lists the metrics of stickiness.
+func (s *Server) stickyFamilies() []family {
+	each := func(f func(p *page, st *sticky.Policy, l []string)) func(*page) {
+		return func(p *page) {
+			for _, g := range s.groups() {
+				if st := sticky.Of(g); st != nil {
+					f(p, st, []string{"upstream", g.Name, "dialect", st.Dialect()})
+				}
+			}
+		}
+	}
+	return []family{
+		{"limpet_sticky_decisions_total", "counter", "upstream, dialect, outcome",
+			"Choices of a peer by outcome: new (no cookie), hit (the client's peer), miss (the cookie names no peer), moved (its peer can't be asked).",
+			each(func(p *page, st *sticky.Policy, l []string) {
+				for _, o := range []sticky.Status{sticky.New, sticky.Hit, sticky.Miss, sticky.Moved} {
+					p.add(st.Outcomes(o), append(l[:len(l):len(l)], "outcome", strings.ToLower(o.String()))...)
+				}
+			})},
+		{"limpet_sticky_cookies_total", "counter", "upstream, dialect, spelling", "Cookies that named a peer, by the spelling of the name.",
+			each(func(p *page, st *sticky.Policy, l []string) {
+				for sp := range sticky.Spelling(sticky.NumSpellings) {
+					if n, _ := st.Seen(sp); n > 0 {
+						p.add(n, append(l[:len(l):len(l)], "spelling", sp.String())...)
+					}
+				}
+			})},
+	}
 }
 
 // peerFamilies lists the metrics of upstreams.
@@ -68,9 +156,9 @@ func (s *Server) peerFamilies() []family {
 	return []family{
 		{"limpet_upstream_peer_up", "gauge", labels, "1 when requests may go to the peer, 0 when the file or a check has it down.",
 			s.eachPeer(func(p *page, _ *upstream.Group, peer *upstream.Peer, l []string) { p.flag(!peer.IsDown(), l...) })},
-		{"limpet_upstream_peer_state", "gauge", labels + ", state", "1 for the state that the peer is in: up, down, unhealthy, draining.",
-			s.eachPeer(func(p *page, _ *upstream.Group, peer *upstream.Peer, l []string) {
-				p.add(1, append(l, "state", peerState(peer))...)
+		{"limpet_upstream_peer_state", "gauge", labels + ", state", "1 for the state that the peer is in: up, down (by the file), unhealthy (by a check), failed (max_fails), draining.",
+			s.eachPeer(func(p *page, g *upstream.Group, peer *upstream.Peer, l []string) {
+				p.add(1, append(l, "state", peerState(g, peer))...)
 			})},
 		{"limpet_upstream_peer_fails", "gauge", labels, "Failures that count against the peer at present (max_fails).",
 			s.eachPeer(func(p *page, g *upstream.Group, peer *upstream.Peer, l []string) { p.add(int64(g.Fails(peer)), l...) })},
@@ -144,7 +232,9 @@ func (p *page) add(n int64, labels ...string) {
 	vm.WriteGaugeUint64(p.w, p.family+braced(labels), uint64(max(n, 0)))
 }
 
-func (p *page) float(v float64) { vm.WriteGaugeFloat64(p.w, p.family, v) }
+func (p *page) float(v float64, labels ...string) {
+	vm.WriteGaugeFloat64(p.w, p.family+braced(labels), v)
+}
 
 func (p *page) flag(on bool, labels ...string) {
 	if on {

@@ -50,7 +50,7 @@ type Peer struct {
 	Addr      string           `json:"addr"`
 	Server    string           `json:"server,omitempty"` // as the file has it
 	Backup    bool             `json:"backup,omitempty"`
-	State     string           `json:"state"` // up, down (by the file), unhealthy (by checks), draining
+	State     string           `json:"state"` // up, down (by the file), unhealthy (by checks), failed (max_fails), draining
 	Weight    int              `json:"weight"`
 	Active    int64            `json:"active"`
 	Kept      int              `json:"kept"`  // idle connections
@@ -63,13 +63,15 @@ type Peer struct {
 }
 
 // peerState names how a peer fares.
-func peerState(p *upstream.Peer) string {
+func peerState(g *upstream.Group, p *upstream.Peer) string {
 	switch {
 	case p.Down:
 		return "down"
 	case p.Unhealthy():
 		return "unhealthy"
-	case p.Drain:
+	case g.Failed(p) && len(g.Peers) > 1:
+		return "failed"
+	case p.Draining():
 		return "draining"
 	}
 	return "up"
@@ -102,7 +104,7 @@ func upstreamOf(g *upstream.Group) Upstream {
 	u := Upstream{Name: g.Name, Implicit: g.Implicit, Peers: []Peer{}}
 	for _, p := range g.Peers {
 		peer := Peer{
-			Addr: string(p.Name), Server: p.Server, Backup: p.Backup, State: peerState(p), Weight: p.Weight(),
+			Addr: string(p.Name), Server: p.Server, Backup: p.Backup, State: peerState(g, p), Weight: p.Weight(),
 			Active: p.Conns(), Kept: keptOf(g, p), Fails: g.Fails(p), Requests: p.Stats.Requests.Load(),
 			Failures: p.Stats.Fails.Load(), Sent: p.Stats.Sent.Load(), Received: p.Stats.Received.Load(),
 			Responses: make(map[string]int64),
