@@ -88,7 +88,10 @@ func Load(file string, opt Options) (*Config, error) {
 	root := ld.level(Main, nil, nil)
 	ld.config.Root = root
 	if opt.Globals != "" {
-		sts, lexErr := Parse("command line", []byte(opt.Globals))
+		sts, lexErr := Parse(commandLine, []byte(opt.Globals))
+		if lexErr != nil && lexErr.Msg == `unexpected end of file, expecting ";" or "}"` {
+			lexErr.Msg = `unexpected end of parameter, expecting ";"`
+		}
 		if err := ld.statements(root, sts, lexErr); err != nil {
 			return ld.config, err
 		}
@@ -291,10 +294,7 @@ func (ld *Loader) setDefault(lv *Level, row *Directive) error {
 
 func (ld *Loader) notice(severity, file string, line int, format string, args ...any) {
 	msg := fmt.Sprintf(format, args...)
-	if file != "" {
-		msg = fmt.Sprintf("%s in %s:%d", msg, file, line)
-	}
-	ld.config.Notices = append(ld.config.Notices, Notice{severity, msg})
+	ld.config.Notices = append(ld.config.Notices, Notice{severity, (&Error{msg, file, line}).Error()})
 }
 
 // ConfPath makes a name relative to the configuration file's folder absolute, as nginx does for includes and keys.
