@@ -10,6 +10,7 @@ import (
 	"limpet/internal/headers"
 	"limpet/internal/location"
 	"limpet/internal/lua"
+	"limpet/internal/metrics"
 	"limpet/internal/ngx"
 	"limpet/internal/proxy"
 	"limpet/internal/rewrite"
@@ -31,6 +32,7 @@ func (opt *Options) modules() []ngx.Module {
 		sticky.Module(sticky.Options{Legacy: opt.StickyLegacy}),
 		upstream.Module(),
 		lua.Module(lua.Options{Recognise: !opt.RunLua}),
+		metrics.Module(opt.Admin != ""),
 		proxy.Module(),
 		access.Module(),
 		authbasic.Module(),
