@@ -112,12 +112,17 @@ type Request struct {
 	HeaderOnly bool
 	// NoLog keeps the request out of the access log.
 	NoLog bool
+	// Depth is how deep a subrequest is nested; 0 for the client's request.
+	Depth int
+	// Later are background subrequests that the engine runs when the answer is complete and logged.
+	Later []*Request
 	// Background subrequests (mirror) don't hold their parent's answer up.
 	Background bool
 
 	captures       []int
 	captureSubject []byte
 	filters        []BodyFilter
+	outer          int // the first of filters through which the answers of subrequests go, too
 	values         []value
 	slots          []any
 	arena          []byte
@@ -260,8 +265,8 @@ func (r *Request) value(slot int) *value {
 // IsMain reports whether the request is the client's own.
 func (r *Request) IsMain() bool { return r.Main == r }
 
-// Sub returns a new subrequest: same client, same header, method GET, no body,
-// the variables' values of its parent. It isn't run.
+// Sub returns a new subrequest: same client, same header, method GET, the body where
+// it was read whole, the variables' values of its parent. It isn't run.
 func (r *Request) Sub(path, args []byte) *Request {
 	sub := &Request{
 		Main: r.Main, Parent: r, Client: r.Client, Wire: r.Wire, Engine: r.Engine, Scope: r.Scope.Server,
@@ -272,7 +277,10 @@ func (r *Request) Sub(path, args []byte) *Request {
 		values: append([]value(nil), r.values...),
 	}
 	sub.Out.Length = -1
-	sub.Redirects = r.Redirects + 1
+	if r.Main.Body.Read {
+		sub.Length, sub.Chunked = r.Main.Length, r.Main.Chunked
+	}
+	sub.Depth = r.Depth + 1
 	return sub
 }
 

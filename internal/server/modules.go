@@ -1,9 +1,14 @@
 package server
 
 import (
+	"limpet/internal/addition"
+	"limpet/internal/gunzip"
+	"limpet/internal/gzip"
 	"limpet/internal/location"
+	"limpet/internal/mirror"
 	"limpet/internal/ngx"
 	"limpet/internal/static"
+	"limpet/internal/subfilter"
 	"limpet/upstream"
 )
 
@@ -18,6 +23,15 @@ func (opt *Options) modules() []ngx.Module {
 		upstream.Module(),
 	}
 	ms = append(ms, static.Modules()...)
-	ms = append(ms, static.NotModified(), static.Ranges())
+	ms = append(ms,
+		mirror.Module(),
+		static.NotModified(),
+		gunzip.Module(),
+		addition.Module(),
+		subfilter.Module(),
+		ngx.PostponeModule(),
+		gzip.Module(),
+		static.Ranges(),
+	)
 	return append(ms, ngx.VarModule(ms))
 }
