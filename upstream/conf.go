@@ -67,8 +67,23 @@ func SetMethod(s *nginxconf.Setting, m Method) error {
 	if sp.method.Name != "" || sp.script != nil {
 		s.Warn("load balancing method redefined")
 	}
+	if sp.sticky != nil {
+		s.Note(`nginx would lose the stickiness that is configured before "%s", limpet keeps it`, s.Name)
+		m.NoBackup, m.NoMaxConns = m.NoBackup || sp.method.NoBackup, m.NoMaxConns || sp.method.NoMaxConns
+	}
 	sp.method = m
 	return nil
+}
+
+// MethodOf returns the name of the directive that set the method of the group of
+// the statement's block so far; "" for round robin.
+func MethodOf(s *nginxconf.Setting) string { return specOf(s).method.Name }
+
+// Forbid makes the server lines that follow in the statement's block refuse
+// backup and max_conns, as modules do that take the group's balancing over.
+func Forbid(s *nginxconf.Setting) {
+	sp := specOf(s)
+	sp.method.NoBackup, sp.method.NoMaxConns = true, true
 }
 
 // SetSticky makes clients of the group of the statement's block stick; make runs
@@ -128,6 +143,7 @@ func (c *Conf) openUpstream(s *nginxconf.Setting) error {
 	for i, have := range c.specs {
 		if have.name == name { // proxy_pass named it before
 			sp.group = have.group
+			sp.group.Implicit, sp.group.Port = false, 0
 			c.specs[i] = sp
 			s.Inner.Data = sp
 			return nil
@@ -167,7 +183,7 @@ func Add(s *nginxconf.Setting, address string, defaultPort int) (*Group, error) 
 			return have.group, nil
 		}
 	}
-	sp := &spec{name: name, port: port, deflt: defaultPort, at: *s.Statement, group: &Group{Name: name, Implicit: true}}
+	sp := &spec{name: name, port: port, deflt: defaultPort, at: *s.Statement, group: &Group{Name: name, Implicit: true, Port: port}}
 	c.specs = append(c.specs, sp)
 	return sp.group, nil
 }

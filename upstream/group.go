@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 type Group struct {
 	Name     string
 	Implicit bool // made by proxy_pass, not by an upstream block
+	Port     int  // of an implicit group, as proxy_pass gave it; else 0
 	Peers    []*Peer
 	Primary  []*Peer // of Peers
 	Backup   []*Peer
@@ -50,9 +52,12 @@ type Peer struct {
 	Backup  bool
 	Down    bool // by the file, whatever checks say
 	Drain   bool // by the file: only clients that stick to it
-	Route   string
-	Foreign bool // not of the group: a script chose it
-	Index   int  // in Primary or Backup
+	// What its server line says of it to those who stick: route= (Angie also:
+	// sid=, and SID is true), Tengine's id=, jvm_route's srun_id=.
+	Route, ID, SrunID string
+	SID               bool
+	Foreign           bool // not of the group: a script chose it
+	Index             int  // in Primary or Backup
 	*State
 
 	weight      int
@@ -70,6 +75,7 @@ type Peer struct {
 type State struct {
 	unhealthy atomic.Uint32 // a bit for each check that turned the peer down
 	conns     atomic.Int64
+	drain     atomic.Bool
 
 	// guarded by the Group's mu
 	fails    int
@@ -85,6 +91,9 @@ type Stats struct {
 	Classes                         [6]atomic.Int64 // responses by first digit of the status
 }
 
+// Observe notes the time that a try took, for metrics.
+func (s *Stats) Observe(d time.Duration) {}
+
 // SetDown lets check number n (0-31) turn the peer down or up again.
 func (s *State) SetDown(n uint, down bool) {
 	for {
@@ -99,6 +108,9 @@ func (s *State) SetDown(n uint, down bool) {
 	}
 }
 
+// DownBy reports whether check number n has turned the peer down.
+func (s *State) DownBy(n uint) bool { return s.unhealthy.Load()&(1<<n) != 0 }
+
 // Unhealthy reports whether a check has turned the peer down.
 func (s *State) Unhealthy() bool { return s.unhealthy.Load() != 0 }
 
@@ -107,6 +119,14 @@ func (s *State) Conns() int64 { return s.conns.Load() }
 
 // IsDown reports whether the file or a check keeps requests away from the peer.
 func (p *Peer) IsDown() bool { return p.Down || p.Unhealthy() }
+
+// SetDrain keeps new clients away from the peer, or no longer; those who stick to
+// it go on. It holds beside the file's drain, over reloads.
+func (s *State) SetDrain(on bool) { s.drain.Store(on) }
+
+// Draining reports whether only clients that stick to the peer are sent to it,
+// by the file or by SetDrain.
+func (p *Peer) Draining() bool { return p.Drain || p.drain.Load() }
 
 // Weight returns the configured weight.
 func (p *Peer) Weight() int { return p.weight }
@@ -117,11 +137,21 @@ func (p *Peer) MaxFails() int { return p.maxFails }
 // FailTimeout returns the parameter of the server line.
 func (p *Peer) FailTimeout() time.Duration { return p.failTimeout }
 
+// MaxConns returns the parameter of the server line; 0 is no limit.
+func (p *Peer) MaxConns() int { return p.maxConns }
+
 // Fails returns the number of failures that count against the peer.
 func (g *Group) Fails(p *Peer) int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return p.fails
+}
+
+// Failed reports whether the peer has failed too often of late to be asked.
+func (g *Group) Failed(p *Peer) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return p.failed(time.Now().Unix())
 }
 
 // ClearFails forgets the failures, as a check does that turns a peer up.
@@ -171,7 +201,25 @@ func (gs *Groups) Find(name []byte) *Group {
 			return g
 		}
 	}
+	i := bytes.IndexByte(name, ':')
+	if i < 0 {
+		return nil
+	}
+	port, ok := nginxconf.ParseNum(string(name[i+1:]))
+	for _, g := range gs.List {
+		if ok && string(name[:i]) == g.Name && port == g.Port {
+			return g
+		}
+	}
 	return nil
+}
+
+// FullName returns the group's name as Lua and status pages show it: with the port where proxy_pass gave one.
+func (g *Group) FullName() string {
+	if g.Port == 0 {
+		return g.Name
+	}
+	return g.Name + ":" + strconv.Itoa(g.Port)
 }
 
 // Module returns the upstream module.
@@ -276,7 +324,7 @@ func (sp *spec) build(b *ngx.Build, outer *Conf) error {
 func (g *Group) addPeer(b *ngx.Build, sp *spec, sv *serverSpec, addr string) {
 	p := &Peer{
 		Name: []byte(addr), Network: "tcp", Addr: addr, Server: sv.text, Backup: sv.backup, Down: sv.down, Drain: sv.drain,
-		Route: sv.route, weight: sv.weight, effectiveWeight: sv.weight, maxFails: sv.maxFails, maxConns: sv.maxConns,
+		Route: sv.route, ID: sv.id, SrunID: sv.srunID, SID: sv.sid, weight: sv.weight, effectiveWeight: sv.weight, maxFails: sv.maxFails, maxConns: sv.maxConns,
 		failTimeout: sv.failTimeout, slowStart: sv.slowStart,
 	}
 	if isUnix(addr) {
@@ -294,7 +342,7 @@ func (g *Group) addPeer(b *ngx.Build, sp *spec, sv *serverSpec, addr string) {
 		g.Primary = append(g.Primary, p)
 	}
 	g.Peers = append(g.Peers, p)
-	if !sv.down {
+	if !sv.down && !sv.drain {
 		g.tries++
 	}
 }

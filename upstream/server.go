@@ -25,6 +25,9 @@ type serverSpec struct {
 	drain       bool
 	resolve     bool
 	route       string
+	sid         bool   // route came as Angie's sid=
+	id          string // Tengine's
+	srunID      string // jvm_route's
 	service     string
 }
 
@@ -57,10 +60,10 @@ func (sv *serverSpec) param(sp *spec, p string) error {
 		sv.backup = true
 		return nil
 	case "down":
-		sv.down = true
+		sv.down, sv.drain = true, false
 		return nil
-	case "drain":
-		sv.drain = true
+	case "drain": // of down and drain the later holds
+		sv.drain, sv.down = true, false
 		return nil
 	case "resolve":
 		sv.resolve = true
@@ -103,14 +106,40 @@ func (sv *serverSpec) param(sp *spec, p string) error {
 		return dur(&sv.failTimeout)
 	case "slow_start":
 		return dur(&sv.slowStart)
-	case "route":
-		sv.route = value
+	case "route", "sid":
+		return sv.setRoute(name, value)
+	case "id":
+		if value == "" {
+			return bad
+		}
+		sv.id = value
+		return nil
+	case "srun_id":
+		if value == "" {
+			return bad
+		}
+		sv.srunID = value
 		return nil
 	case "service":
 		sv.service = value
 		return nil
 	}
 	return bad
+}
+
+// maxRoute is nginx's bound on the length of a route.
+const maxRoute = 32
+
+// setRoute takes route=, or sid= as Angie also calls it.
+func (sv *serverSpec) setRoute(name, value string) error {
+	switch {
+	case value == "":
+		return fmt.Errorf("%s is empty", name)
+	case len(value) > maxRoute:
+		return fmt.Errorf("%s is longer than %d", name, maxRoute)
+	}
+	sv.route, sv.sid = value, name == "sid"
+	return nil
 }
 
 // resolve finds the addresses of host[:port] or unix:path, all of a name's.

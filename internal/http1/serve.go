@@ -59,6 +59,7 @@ type exchange struct {
 	out  []byte // to be sent
 	// of the answer being written
 	chunked  bool
+	inChunk  bool // the line end behind the last chunk is still due
 	headLen  int
 	sent     int64 // bytes of this answer on their way, head included
 	hijacked bool
@@ -135,6 +136,17 @@ func (s *Server) Shutdown() {
 	s.idle.Wait()
 }
 
+// Drop closes the idle connections of a listener, whose Acquire returns nil from now on.
+func (s *Server) Drop(l *ngx.Listener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		if c.client.Listener == l && !c.busy.Load() {
+			c.tc.Abort()
+		}
+	}
+}
+
 // Abort closes all connections whatever they do.
 func (s *Server) Abort() {
 	s.closing.Store(true)
@@ -149,6 +161,9 @@ func (s *Server) Abort() {
 func (c *conn) open() bool {
 	tc := c.tc
 	ep := c.client.Listener.Acquire()
+	if ep == nil {
+		return false
+	}
 	defer ep.Release()
 	core := ep.Default.Core
 	c.client.Addr, c.client.Local = tc.Remote(), tc.Local()
@@ -183,6 +198,9 @@ func (c *conn) serve() bool {
 		return false
 	}
 	ep := c.client.Listener.Acquire()
+	if ep == nil {
+		return false
+	}
 	again := c.request(ep)
 	ep.Release()
 	if again && c.srv.closing.Load() {

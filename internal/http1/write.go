@@ -13,7 +13,7 @@ import (
 
 func (x *exchange) startAnswer() {
 	x.out = x.out[:0]
-	x.chunked, x.hijacked = false, false
+	x.chunked, x.inChunk, x.hijacked = false, false, false
 	x.headLen, x.sent = 0, 0
 }
 
@@ -46,7 +46,7 @@ func (c *conn) framing(r *ngx.Request) {
 	switch {
 	case r.Out.Status == 101, r.HeaderOnly, r.Out.Length >= 0:
 	case r.Proto >= ngx.HTTP11 && core.ChunkedEncoding.V:
-		x.chunked = true
+		x.chunked, r.Out.Chunked = true, true
 	default:
 		r.KeepAlive = false
 	}
@@ -180,8 +180,12 @@ func (c *conn) Write(r *ngx.Request, p []byte) error {
 func (c *conn) write(p []byte) error {
 	x := c.x
 	if x.chunked {
+		if x.inChunk {
+			x.out = append(x.out, "\r\n"...)
+		}
 		x.out = strconv.AppendInt(x.out, int64(len(p)), 16)
 		x.out = append(x.out, "\r\n"...)
+		x.inChunk = true
 	}
 	if len(x.out)+len(p)+2 <= cap(x.out) {
 		x.out = append(x.out, p...)
@@ -192,9 +196,6 @@ func (c *conn) write(p []byte) error {
 		if err != nil {
 			return c.writeError(err)
 		}
-	}
-	if x.chunked {
-		x.out = append(x.out, "\r\n"...)
 	}
 	return nil
 }
@@ -259,6 +260,9 @@ func (c *conn) writeError(err error) error {
 func (c *conn) Finish(r *ngx.Request) error {
 	x := c.x
 	if x.chunked && !r.HeaderOnly {
+		if x.inChunk {
+			x.out = append(x.out, "\r\n"...)
+		}
 		x.out = append(x.out, "0\r\n"...)
 		x.out = append(appendFields(x.out, &r.Out.Trailer), "\r\n"...)
 	}
@@ -319,6 +323,33 @@ func (c *conn) copyFile(r *ngx.Request, f *os.File, off, n int64) error {
 		off, n = off+int64(m), n-int64(m)
 	}
 	return nil
+}
+
+// Splice implements ngx.Splicer.
+func (c *conn) Splice(r *ngx.Request, src *tcp.Conn, n int64, stop func() bool) (moved int64, srcErr, clientErr error) {
+	if rate, _ := r.Rate(); rate > 0 || c.x.chunked || r.HeaderOnly || c.tc.TLS() != nil {
+		return 0, tcp.ErrUnsupported, nil
+	}
+	if err := c.flush(); err != nil {
+		return 0, nil, err
+	}
+	pipe, err := tcp.NewPipe()
+	if err != nil {
+		return 0, tcp.ErrUnsupported, nil
+	}
+	defer pipe.Close()
+	for moved < n && !stop() {
+		m, srcErr, dstErr := pipe.Move(c.tc, src, n-moved)
+		moved += int64(m)
+		c.x.sent += int64(m)
+		switch {
+		case dstErr != nil:
+			return moved, nil, c.writeError(dstErr)
+		case srcErr != nil:
+			return moved, srcErr, nil
+		}
+	}
+	return moved, nil, nil
 }
 
 // Hijack implements ngx.Wire.

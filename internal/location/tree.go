@@ -20,8 +20,8 @@ type node struct {
 	regex  []*ngx.Scope
 	named  map[string]*ngx.Scope // of a server
 
-	limit *limitScope
-	// answers of the scope that are always the same are prepared once
+	limit    *limitScope
+	ifs      []*ngx.Scope
 	internal bool
 }
 
@@ -76,6 +76,7 @@ func (t *builder) scope(lv *nginxconf.Level, outer *ngx.Scope) (*ngx.Scope, erro
 			return nil, err
 		}
 	}
+	n.handDown(s)
 	n.link()
 	return s, nil
 }
@@ -91,8 +92,26 @@ func (t *builder) inner(s *ngx.Scope, n *node, lv *nginxconf.Level) error {
 		n.limit = &limitScope{data.methods, in}
 	case *Location:
 		return n.file(data, in)
+	default:
+		n.ifs = append(n.ifs, in)
 	}
 	return nil
+}
+
+// handDown lets the blocks that are part of a location (if, limit_except) be
+// answered as the location is where they name no handler of their own.
+func (n *node) handDown(s *ngx.Scope) {
+	inherit := func(in *ngx.Scope) {
+		if in.Handler == nil {
+			in.Handler = s.Handler
+		}
+	}
+	for _, in := range n.ifs {
+		inherit(in)
+	}
+	if n.limit != nil {
+		inherit(n.limit.scope)
+	}
 }
 
 func (n *node) file(loc *Location, in *ngx.Scope) error {

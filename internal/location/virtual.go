@@ -109,6 +109,12 @@ func renameServer(s *ngx.Scope) {
 	for _, in := range n.named {
 		set(in)
 	}
+	for _, in := range n.ifs {
+		set(in)
+	}
+	if n.limit != nil {
+		set(n.limit.scope)
+	}
 }
 
 // serverListens returns the addresses of a server: *:80, or *:8000 for those who may not bind it, when it names none.

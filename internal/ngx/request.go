@@ -65,13 +65,11 @@ type Request struct {
 	// PathChanged says that rewrite or an internal redirect set Path, so that
 	// proxy_pass makes the URI anew instead of passing it on as received.
 	PathChanged bool
-
+	// PathFree says that `rewrite ... break` set Path, so that it needn't begin with the location's name:
+	// proxy_pass then passes it whole, in place of the URI that it names itself.
+	PathFree bool
 	// BelowAlias says that Path goes behind the alias of a regular expression's location: try_files found it there.
 	BelowAlias bool
-
-	// Broke says that rewrite changed Path and kept the location (break), so that
-	// proxy_pass doesn't put its own URI in the place of the location's name.
-	Broke bool
 
 	// Named is the named location that an outcome of Redirect leads to; "" for Path.
 	Named string
@@ -85,6 +83,12 @@ type Request struct {
 	Up UpstreamURL
 	// UpHead is the header of the upstream's answer as it came, all fields: $upstream_http_*.
 	UpHead Header
+	// UpTrailer is the fields behind a chunked answer's body.
+	UpTrailer Header
+	// Passed is what the module that passes the request on keeps for its variables.
+	Passed any
+	// Sticky is what package sticky decided about the request; nobody else's.
+	Sticky any
 	// Tries tell of the upstream's peers asked, first to last.
 	Tries []Try
 
@@ -92,6 +96,11 @@ type Request struct {
 	Status    int       // what the log and $status show; 0 before the answer
 	BytesSent int64     // of head and body to the client; http1 counts
 	BodySent  int64     // of the body as sent: $body_bytes_sent
+	Received  int64     // of the request, from its first byte to as much of the body as was read: $request_length
+	// Pipelined says that the request's first bytes had come with the request before.
+	Pipelined bool
+	// Complete says that the whole answer was sent: $request_completion.
+	Complete bool
 
 	// Redirects counts internal redirects, bounded by 10 as in nginx.
 	Redirects int
@@ -119,6 +128,7 @@ type Request struct {
 	// Background subrequests (mirror) don't hold their parent's answer up.
 	Background bool
 
+	id             []byte // of the client's request, made when asked for
 	captures       []int
 	captureSubject []byte
 	filters        []BodyFilter
@@ -150,6 +160,8 @@ type Response struct {
 	Server, Date []byte
 	// Close ends the connection behind the answer.
 	Close bool
+	// Chunked is the wire's: the body goes out in chunks.
+	Chunked bool
 }
 
 // Try tells of one peer asked on behalf of a request: an element of the
@@ -190,9 +202,10 @@ func (r *Request) End() {
 
 // Reset makes the request ready for another of the same connection.
 func (r *Request) Reset() {
-	in, out, trailer, up := r.In, r.Out.Header, r.Out.Trailer, r.UpHead
+	in, out, trailer, up, upTrailer := r.In, r.Out.Header, r.Out.Trailer, r.UpHead, r.UpTrailer
 	in.Reset()
 	up.Reset()
+	upTrailer.Reset()
 	out.Reset()
 	trailer.Reset()
 	clear(r.values)
@@ -200,7 +213,7 @@ func (r *Request) Reset() {
 	clear(r.filters)
 	*r = Request{
 		Client: r.Client, Wire: r.Wire, Engine: r.Engine,
-		In: in, Length: -1, Tries: r.Tries[:0], UpHead: up,
+		In: in, Length: -1, Tries: r.Tries[:0], UpHead: up, UpTrailer: upTrailer,
 		captures: r.captures[:0], filters: r.filters[:0], values: r.values[:0], slots: r.slots[:0],
 		arena: r.arena[:0], scratch: r.scratch[:0], enders: r.enders[:0],
 	}
@@ -252,12 +265,23 @@ func (r *Request) Capture(i int) []byte {
 	return r.captureSubject[r.captures[2*i]:r.captures[2*i+1]]
 }
 
+// DropCaptures forgets the captures: $1..$9 are empty.
+func (r *Request) DropCaptures() { r.captures = r.captures[:0] }
+
 // Captures returns the number of groups of the last match, the whole included.
 func (r *Request) Captures() int { return len(r.captures) / 2 }
 
 func (r *Request) value(slot int) *value {
 	for len(r.values) <= slot {
 		r.values = append(r.values, value{})
+	}
+	return &r.values[slot]
+}
+
+// keptValue returns the valid value in a slot, or nil.
+func (r *Request) keptValue(slot int) *value {
+	if slot < 0 || slot >= len(r.values) || !r.values[slot].valid {
+		return nil
 	}
 	return &r.values[slot]
 }

@@ -64,6 +64,14 @@ type Wire interface {
 	Abandon(r *Request)
 }
 
+// Splicer is a Wire that can move a body from a socket without looking at it.
+type Splicer interface {
+	// Splice moves n bytes of src's stream to the client as the body's next ones; stop is asked between
+	// pieces and true ends it early. It returns how many went; the errors are src's and the client's.
+	// tcp.ErrUnsupported in place of src's means that nothing was moved and the body has to be copied.
+	Splice(r *Request, src *tcp.Conn, n int64, stop func() bool) (moved int64, srcErr, clientErr error)
+}
+
 // Engine runs requests through servers and locations.
 type Engine interface {
 	// Run takes a request whose server is known to its end, log included.
@@ -196,7 +204,11 @@ func (r *Request) Write(p []byte) error { return r.sink().Write(r, p) }
 func (r *Request) Flush() error { return r.sink().Flush(r) }
 
 // Finish ends the response.
-func (r *Request) Finish() error { return r.sink().Finish(r) }
+func (r *Request) Finish() error {
+	err := r.sink().Finish(r)
+	r.Complete = err == nil
+	return err
+}
 
 // SendFile writes a part of a file as the body's next piece.
 func (r *Request) SendFile(f *os.File, off, n int64) error {

@@ -4,11 +4,17 @@ import (
 	"limpet/internal/addition"
 	"limpet/internal/gunzip"
 	"limpet/internal/gzip"
+	"limpet/healthcheck"
+	"limpet/internal/accesslog"
+	"limpet/internal/corevars"
 	"limpet/internal/location"
 	"limpet/internal/mirror"
 	"limpet/internal/ngx"
+	"limpet/internal/proxy"
+	"limpet/internal/rewrite"
 	"limpet/internal/static"
 	"limpet/internal/subfilter"
+	"limpet/sticky"
 	"limpet/upstream"
 )
 
@@ -19,8 +25,14 @@ func (opt *Options) modules() []ngx.Module {
 	ms := []ngx.Module{
 		mainModule(),
 		ngx.CoreModule(),
+		corevars.Module(),
 		location.Module(opt.remap()),
+		rewrite.Module(),
+		sticky.Module(sticky.Options{Legacy: opt.StickyLegacy}),
 		upstream.Module(),
+		proxy.Module(),
+		accesslog.Module(),
+		healthcheck.Module(healthcheck.Options{}),
 	}
 	ms = append(ms, static.Modules()...)
 	ms = append(ms,

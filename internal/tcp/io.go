@@ -40,14 +40,17 @@ type writer struct {
 	side side
 	call func(fd uintptr) bool
 	op   op
-	buf  []byte
-	file int   // opSplice, opSendFile
-	off  int64 // opSendFile
-	max  int   // opSplice, opSendFile
-	iov  [3]unix.Iovec
-	msg  unix.Msghdr
-	n    int
-	err  error
+	try  bool // don't wait
+	// blocked is called before a wait; nil for nothing.
+	blocked func()
+	buf     []byte
+	file    int   // opSplice, opSendFile
+	off     int64 // opSendFile
+	max     int   // opSplice, opSendFile
+	iov     [3]unix.Iovec
+	msg     unix.Msghdr
+	n       int
+	err     error
 }
 
 // readWire reads from the socket itself.
@@ -212,6 +215,13 @@ func (c *Conn) writeReady(fd uintptr) bool {
 		case syscall.EINTR:
 			continue
 		case syscall.EAGAIN:
+			if out.try {
+				out.err = ErrWouldBlock
+				return true
+			}
+			if out.blocked != nil {
+				out.blocked()
+			}
 			out.err = c.arm(&out.side)
 			return out.err != nil
 		}
@@ -219,6 +229,10 @@ func (c *Conn) writeReady(fd uintptr) bool {
 		return true
 	}
 }
+
+// OnWriteBlocked has f called, in the writer's goroutine, each time that a write on a plain socket is about to wait;
+// nil ends that. f must not use the connection.
+func (c *Conn) OnWriteBlocked(f func()) { c.out.blocked = f }
 
 // writeMethod is one write through the methods of net.Conn.
 func (c *Conn) writeMethod(p []byte) (int, error) {
