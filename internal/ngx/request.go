@@ -147,15 +147,17 @@ type Response struct {
 	// Reason replaces the standard reason of Status (an upstream's own words); nil for the standard.
 	Reason []byte
 	// ContentType as sent, with charset where Charset is empty; nil for none.
-	ContentType  []byte
-	Charset      []byte
-	Length       int64 // of the body, -1 when it isn't known: chunked or until close
-	LastModified time.Time
-	Location     []byte // made absolute by the wire where absolute_redirect says so
-	Header       Header // all other fields, in order
-	Trailer      Header // fields behind a chunked body
-	AcceptRanges bool   // ranges of the body can be asked for
-	SingleRange  bool   // one range at most: the body is a stream
+	ContentType []byte
+	Charset     []byte
+	// OverrideCharset is the character set that a peer asks for by X-Accel-Charset; nil for none.
+	OverrideCharset []byte
+	Length          int64 // of the body, -1 when it isn't known: chunked or until close
+	LastModified    time.Time
+	Location        []byte // made absolute by the wire where absolute_redirect says so
+	Header          Header // all other fields, in order
+	Trailer         Header // fields behind a chunked body
+	AcceptRanges    bool   // ranges of the body can be asked for
+	SingleRange     bool   // one range at most: the body is a stream
 	// Server and Date replace the wire's own fields (proxy_pass_header); nil for its own.
 	Server, Date []byte
 	// Close ends the connection behind the answer.

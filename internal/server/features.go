@@ -12,7 +12,7 @@ func Features() string {
 	var words []string
 	for _, f := range []struct{ module, word string }{
 		{"tls", "--with-http_ssl_module"}, {"http2", "--with-http_v2_module"}, {"realip", "--with-http_realip_module"},
-		{"auth_request", "--with-http_auth_request_module"}, {"sub_filter", "--with-http_sub_module"},
+		{"auth_request", "--with-http_auth_request_module"}, {"addition", "--with-http_addition_module"}, {"sub_filter", "--with-http_sub_module"},
 		{"gunzip", "--with-http_gunzip_module"}, {"gzip_static", "--with-http_gzip_static_module"},
 		{"secure_link", "--with-http_secure_link_module"}, {"random_index", "--with-http_random_index_module"},
 		{"stub_status", "--with-http_stub_status_module"},

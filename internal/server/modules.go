@@ -1,12 +1,13 @@
 package server
 
 import (
-	"limpet/internal/addition"
-	"limpet/internal/gunzip"
-	"limpet/internal/gzip"
 	"limpet/healthcheck"
 	"limpet/internal/accesslog"
+	"limpet/internal/addition"
+	"limpet/internal/charset"
 	"limpet/internal/corevars"
+	"limpet/internal/gunzip"
+	"limpet/internal/gzip"
 	"limpet/internal/location"
 	"limpet/internal/mirror"
 	"limpet/internal/ngx"
@@ -41,6 +42,7 @@ func (opt *Options) modules() []ngx.Module {
 		gunzip.Module(),
 		addition.Module(),
 		subfilter.Module(),
+		charset.Module(),
 		ngx.PostponeModule(),
 		gzip.Module(),
 		static.Ranges(),
