@@ -317,11 +317,11 @@ type cutReader struct {
 }
 
 // wish implements reader.
-func (c *cutReader) wish(s *upstream.Session) *wish {
-	return c.from(&s.Request.In, func(f found) *wish {
+func (c *cutReader) wish(s *upstream.Session) (*wish, Spelling) {
+	return c.from(&s.Request.In, func(f found) (*wish, Spelling) {
 		if i := bytes.Index(f.value, c.delimiter); i > 0 {
 			return c.index.look(f.value[:i], exact)
 		}
-		return nil
+		return nil, NumSpellings
 	})
 }

@@ -82,7 +82,7 @@ func FuzzCookie(f *testing.F) {
 	for _, s := range []string{"route=v", "a=b; route=v", "route; route=v", "route = \"x\"; ", ";=;;route", "route=MTI3~x|y", "\x00route=\xff"} {
 		f.Add([]byte(s))
 	}
-	x := &index{wishes: map[string]*forms{"v": {}}, longest: 1}
+	x := &index{values: map[string]meaning{"v": {of: newForms(nil, false)}}, longest: 1}
 	f.Fuzz(func(t *testing.T, line []byte) {
 		before := string(line)
 		start, from, end, ok := scan(line, "route", false)

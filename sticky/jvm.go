@@ -67,17 +67,17 @@ func (j *jvmReader) add(q *upstream.Peer) {
 		}
 	}
 	j.ids = append(j.ids, q.SrunID)
-	j.wishes = append(j.wishes, wish{peers: []*upstream.Peer{q}, reason: Valid, spelling: Route, fresh: true})
+	j.wishes = append(j.wishes, wish{peers: []*upstream.Peer{q}, reason: Valid, fresh: true})
 }
 
 // wish implements reader.
-func (j *jvmReader) wish(s *upstream.Session) *wish {
+func (j *jvmReader) wish(s *upstream.Session) (*wish, Spelling) {
 	id := j.cookie.Bytes(s.Request)
 	if len(id) == 0 {
 		id = j.fromURI(s.Request.URI)
 	}
 	if len(id) == 0 {
-		return &j.none.noCookie
+		return &j.none.noCookie, NumSpellings
 	}
 	best := -1
 	for i, srun := range j.ids {
@@ -86,9 +86,9 @@ func (j *jvmReader) wish(s *upstream.Session) *wish {
 		}
 	}
 	if best < 0 {
-		return &j.none.unknown
+		return &j.none.unknown, NumSpellings
 	}
-	return &j.wishes[best]
+	return &j.wishes[best], Route
 }
 
 func (j *jvmReader) has(id []byte, srun string) bool {

@@ -141,7 +141,7 @@ func (l *learnSpec) build(b *ngx.Build, g *upstream.Group, s *conf.Setting) *Pol
 		learn.sids = append(learn.sids, id)
 		w := learn.wishes[id]
 		if w == nil {
-			w = &wish{reason: Learned, spelling: NumSpellings}
+			w = &wish{reason: Learned}
 			learn.wishes[id] = w
 		}
 		w.peers = append(w.peers, q)
@@ -161,17 +161,17 @@ type learner struct {
 }
 
 // wish implements reader.
-func (l *learner) wish(s *upstream.Session) *wish {
+func (l *learner) wish(s *upstream.Session) (*wish, Spelling) {
 	id := first(l.spec.lookup, s.Request)
 	if len(id) == 0 {
-		return &l.none.noCookie
+		return &l.none.noCookie, NumSpellings
 	}
 	if name, ok := l.zone.find(id, tick(), l.life); ok {
 		if w := l.wishes[name]; w != nil {
-			return w
+			return w, NumSpellings
 		}
 	}
-	return &l.none.unknown
+	return &l.none.unknown, NumSpellings
 }
 
 // answered learns from the answer's header.

@@ -260,18 +260,18 @@ type routeReader struct {
 }
 
 // wish implements reader.
-func (t *routeReader) wish(s *upstream.Session) *wish {
+func (t *routeReader) wish(s *upstream.Session) (*wish, Spelling) {
 	v := first(t.texts, s.Request)
 	if len(v) == 0 {
-		return &t.none.noCookie
+		return &t.none.noCookie, NumSpellings
 	}
 	if w := t.salt.look(s.Request, v); w != nil {
-		return w
+		return w, AngieSecret
 	}
-	if w := t.index.look(v, exact); w != nil {
-		return w
+	if w, sp := t.index.look(v, exact); w != nil {
+		return w, sp
 	}
-	return &t.none.unknown
+	return &t.none.unknown, NumSpellings
 }
 
 // first returns the first of some texts that isn't empty for a request.

@@ -27,8 +27,9 @@ type Policy struct {
 
 // reader finds a client's wish in a request.
 type reader interface {
-	// wish is asked once a session. It may change the request's cookies.
-	wish(s *upstream.Session) *wish
+	// wish is asked once a session; the spelling is NumSpellings where no cookie or
+	// route names a peer. It may change the request's cookies.
+	wish(s *upstream.Session) (*wish, Spelling)
 }
 
 // writer puts the client's peer into the answer. at is the peer's position, fresh
@@ -44,10 +45,9 @@ type writer interface {
 
 // wish is what a client's request says of its peer. It is read-only.
 type wish struct {
-	peers    []*upstream.Peer // that it names, in the file's order; none for a first visit
-	reason   Reason
-	spelling Spelling
-	fresh    bool // as the configured dialect writes it
+	peers  []*upstream.Peer // that it names, in the file's order; none for a first visit
+	reason Reason
+	fresh  bool // its value is as the configured dialect writes it
 }
 
 // strictness says when a request is refused rather than balanced.
@@ -62,10 +62,10 @@ const (
 
 // Begun implements upstream.Sticky.
 func (p *Policy) Begun(s *upstream.Session) {
-	w := p.read.wish(s)
+	w, sp := p.read.wish(s)
 	s.Mark = w
-	if w.reason.Status() == Hit {
-		p.stats.see(s.Request, w.spelling)
+	if sp < NumSpellings {
+		p.stats.see(s.Request, sp)
 	}
 }
 
@@ -138,7 +138,7 @@ func (p *Policy) Chosen(s *upstream.Session, q *upstream.Peer) {
 
 // record notes the decision for the variables and counts it.
 func (p *Policy) record(s *upstream.Session, reason Reason, a answer) {
-	p.stats.outcomes[reason.Status()].Add(1)
+	p.stats.reasons[reason].Add(1)
 	d := &p.decisions[reason][a]
 	if before, ok := s.Request.Sticky.(*decision); ok && s.Number > 1 {
 		d = &decision{reason, a, before}

@@ -29,7 +29,7 @@ func (c *Conf) secret(g *upstream.Group) (keys, *salted) {
 	for at := range g.Peers {
 		q := peerAt(g, at)
 		t.sids = append(t.sids, sid(q))
-		t.wishes = append(t.wishes, wish{peers: []*upstream.Peer{q}, reason: Valid, spelling: AngieSecret, fresh: true})
+		t.wishes = append(t.wishes, wish{peers: []*upstream.Peer{q}, reason: Valid, fresh: true})
 	}
 	return keys{}, t
 }

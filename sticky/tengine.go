@@ -221,42 +221,43 @@ type tengineReader struct {
 }
 
 // wish implements reader.
-func (t *tengineReader) wish(s *upstream.Session) *wish {
+func (t *tengineReader) wish(s *upstream.Session) (*wish, Spelling) {
 	h := &s.Request.In
-	w := t.from(h, func(f found) *wish { return t.own(s, f) })
+	own := func(f found) (*wish, Spelling) { return t.own(s, f) }
+	w, sp := t.from(h, own)
 	if w == &t.none.noCookie && (t.spec.indirect || t.spec.mode == prefixMode) {
-		// the cookie was taken out for a group asked before, from another location
+		// perhaps it was taken out for a group asked before, from another location
 		if f, ok := findHidden(h, t.name); ok {
-			if w = t.own(s, f); w == nil {
-				w = t.index.lookLoose(f.value, exact)
+			if w, sp = t.own(s, f); w == nil {
+				w, sp = t.index.lookLoose(f.value, exact)
 			}
 			if w == nil {
 				w = &t.none.unknown
 			}
-			return w
+			return w, sp
 		}
 	}
 	if f, ok := find(h, t.name, true); ok {
 		t.takeOut(s.Request, f)
 	}
-	return w
+	return w, sp
 }
 
 // own judges a value of the configured form; nil lets other dialects have their say.
-func (t *tengineReader) own(s *upstream.Session, f found) *wish {
+func (t *tengineReader) own(s *upstream.Session, f found) (*wish, Spelling) {
 	switch {
 	case t.spec.mode == prefixMode:
 		if i := bytes.IndexByte(f.value, '~'); i >= 0 {
 			return t.index.look(f.value[:i], exact)
 		}
-		if w := t.index.lookLoose(f.value, exact); w != nil {
-			return w
+		if w, sp := t.index.lookLoose(f.value, exact); w != nil {
+			return w, sp
 		}
-		return &t.none.noCookie // it is the application's
+		return &t.none.noCookie, NumSpellings // it is the application's
 	case t.spec.mode == insertMode && t.spec.dated():
 		return t.dated(s, f.value)
 	}
-	return nil
+	return nil, NumSpellings
 }
 
 // clockSkew is how far in the future a time may lie.
@@ -264,13 +265,10 @@ const clockSkew = 86400
 
 // dated judges sid|last|first. Values of another form aren't Tengine's: undated
 // ones of a peer are taken and get their times.
-func (t *tengineReader) dated(s *upstream.Session, value []byte) *wish {
+func (t *tengineReader) dated(s *upstream.Session, value []byte) (*wish, Spelling) {
 	i := bytes.IndexByte(value, '|')
 	if i < 0 {
-		if w := t.index.look(value, dressed); w != nil {
-			return w
-		}
-		return nil
+		return t.index.look(value, dressed)
 	}
 	last, first, ok := bytes.Cut(value[i+1:], []byte("|"))
 	seen, okLast := conf.ParseNum(string(last))
@@ -279,11 +277,11 @@ func (t *tengineReader) dated(s *upstream.Session, value []byte) *wish {
 		if isHAProxyDate(last) && (!ok || isHAProxyDate(first)) {
 			return t.index.look(value[:i], dressed)
 		}
-		return &t.none.malformed
+		return &t.none.malformed, NumSpellings
 	}
 	now := now(s.Request)
 	if now-int64(seen) > t.spec.maxIdle || now-int64(born) > t.spec.maxLife || int64(seen)-now > clockSkew || int64(born)-now > clockSkew {
-		return &t.none.expired
+		return &t.none.expired, NumSpellings
 	}
 	s.Stamp = int64(born)
 	return t.index.look(value[:i], exact)
