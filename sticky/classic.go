@@ -42,6 +42,7 @@ type classicSpec struct {
 
 func parseClassic(s *conf.Setting) error {
 	if upstream.MethodOf(s) != "" || upstream.HasSticky(s) {
+		//lint:ignore ST1005 the module's words
 		return errors.New("You can't use sticky with another upstream module")
 	}
 	c := &classicSpec{name: "route", path: "/", delimiter: " "}

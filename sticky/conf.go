@@ -38,6 +38,7 @@ type Conf struct {
 func (c *Conf) Directives() []conf.Directive {
 	return []conf.Directive{
 		conf.Call("sticky", conf.Upstream, conf.AnyArgs, parseSticky, "Makes clients stick to a peer, in the words of nginx, NGINX Plus, Angie or nginx-sticky-module."),
+		conf.Call("sticky_cookie_insert", conf.Upstream, conf.Args1234, parseInsert, "Is the former name of sticky cookie (NGINX Plus)."),
 		ngx.TextRow("sticky_secret", conf.Upstream, &c.Secret, "", "Salts the values of sticky (Angie)."),
 		conf.Flag("sticky_strict", conf.Upstream, &c.Strict, "off", "Refuses requests whose peer can't be asked (Angie)."),
 		conf.Custom("sticky_no_fallback", conf.ServerLocation, conf.NoArgs, &c.NoFallback, ngWord, "", "Refuses requests whose peer can't be asked (nginx-sticky-module-ng)."),

@@ -42,6 +42,8 @@ func TestSetCookieHasTheDialectsBytes(t *testing.T) {
 		{`sticky cookie srv secure=auto;`, "srv=" + md5of18081 + "; secure"},
 		{`sticky cookie srv hmac=sha256 hmac_key=k;`, "srv=" + hmacHex(sha256New, "k", md5of18081)},
 
+		{`sticky_cookie_insert srv expires=1h domain=example.com path=/;`, "srv=" + md5of18081 + "; expires=" + inAnHour + "; max-age=3600; domain=example.com; path=/"},
+
 		{`sticky cookie srv; sticky_strict on;`, "srv=" + md5of18081 + "; path=/"},
 		{`sticky cookie srv secure domain=$arg_d path=/x; sticky_strict off;`, "srv=" + md5of18081 + "; secure; domain=example; path=/x"},
 		{`sticky cookie srv max-age=$arg_none expires=1h partitioned;`, "srv=" + md5of18081 + "; expires=" + inAnHour + "; max-age=3600; partitioned; path=/"},

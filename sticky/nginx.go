@@ -20,7 +20,7 @@ func parseNginx(s *conf.Setting) error {
 	}
 	switch s.Arg(0) {
 	case "cookie":
-		return parseCookie(s)
+		return parseCookie(s, s.Args[1:])
 	case "route":
 		return parseRoute(s)
 	}
@@ -40,13 +40,23 @@ type cookieSpec struct {
 	seen    map[string]bool
 }
 
-func parseCookie(s *conf.Setting) error {
-	c := &cookieSpec{name: s.Arg(1), seen: make(map[string]bool)}
+// parseInsert reads sticky_cookie_insert, as sticky cookie was called in early releases of NGINX Plus.
+// https://nginx.org/en/docs/http/ngx_http_upstream_module.html#sticky_cookie_insert
+func parseInsert(s *conf.Setting) error {
+	if upstream.HasSticky(s) {
+		return conf.ErrDuplicate
+	}
+	return parseCookie(s, s.Args)
+}
+
+// parseCookie reads a cookie's name and parameters.
+func parseCookie(s *conf.Setting, args []conf.Arg) error {
+	c := &cookieSpec{name: args[0].Value, seen: make(map[string]bool)}
 	if c.name == "" {
 		return conf.Brief("empty cookie name")
 	}
-	for i := 2; i < len(s.Args); i++ {
-		if err := c.param(s, s.Arg(i)); err != nil {
+	for _, a := range args[1:] {
+		if err := c.param(s, a.Value); err != nil {
 			return err
 		}
 	}
