@@ -84,7 +84,7 @@ func (m *module) buildProbe(b *ngx.Build, s *ngx.Scope, p *probeSpec, l Location
 		c.requests = 1 << 30
 	}
 	checks := ngx.Shared[Checks](b)
-	checks.add(b, c, p.identity(), false)
+	checks.add(b, c, p.identity()+" "+s.Name, false)
 	checks.each(c)
 	return nil
 }
