@@ -167,6 +167,14 @@ func (g *Group) ClearFails(p *Peer) {
 	p.fails = 0
 }
 
+// LastFailure returns when the peer failed last and when its failures began to
+// count, in Unix seconds; 0 for never.
+func (g *Group) LastFailure(p *Peer) (accessed, checked int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return p.accessed, p.checked
+}
+
 // Weights returns the current and the effective weight of round robin.
 func (g *Group) Weights(p *Peer) (current, effective int) {
 	g.mu.Lock()
@@ -256,7 +264,7 @@ func buildAll(b *ngx.Build) error {
 	return nil
 }
 
-// Check resolves the hosts of implicit groups.
+// Check resolves the hosts of implicit groups and looks at the zones' sizes.
 func (c *Conf) Check(lv *nginxconf.Level) error {
 	if lv.Context != nginxconf.HTTP {
 		return nil
@@ -278,7 +286,7 @@ func (c *Conf) Check(lv *nginxconf.Level) error {
 		}
 		sp.servers = []*serverSpec{{addrs: addrs, weight: 1}}
 	}
-	return nil
+	return c.checkZones()
 }
 
 func isUnix(name string) bool { return len(name) > 5 && name[:5] == "unix:" }
@@ -360,6 +368,19 @@ func Foreign(addr string) *Peer {
 	p := &Peer{Name: []byte(addr), Network: "tcp", Addr: addr, Foreign: true, weight: 1, State: new(State)}
 	if isUnix(addr) {
 		p.Network, p.Addr = "unix", addr[5:]
+	}
+	return p
+}
+
+// Foreign returns a peer for a script's choice: one whose address is a peer's of
+// the group shares that one's State, so that its requests are counted there.
+func (g *Group) Foreign(addr string) *Peer {
+	p := Foreign(addr)
+	for _, own := range g.Peers {
+		if string(own.Name) == addr {
+			p.State, p.Server = own.State, own.Server
+			break
+		}
 	}
 	return p
 }

@@ -26,10 +26,31 @@ type Session struct {
 	Own *Peer
 	// Refusal is the status to answer with when Next returned nil; 0 is 502, no live upstreams.
 	Refusal int
+	// MaxTries is proxy_next_upstream_tries, which bounds what a script may add to Tries; 0: no bound.
+	MaxTries int
+	// LastOutcome tells how the try before went.
+	LastOutcome Outcome
+	// Asked is what a script wants of this try and later ones; the zero value changes nothing.
+	Asked Asked
 	backup  bool // the backup peers' turn
 	open    bool // it fails open: peers that checks have turned down are asked
 	tried   []uint64
 	inline  [2]uint64 // tried of groups of up to 128 peers
+}
+
+// Asked is what balancer_by_lua asks for besides a peer (ngx.balancer). Who talks
+// to the peer honours it; zero values leave the location's settings in force.
+type Asked struct {
+	Connect, Send, Read time.Duration // set_timeouts
+	// Keep says that the connection is to be kept, whatever the group's keepalive
+	// says, for KeepIdle and KeepRequests requests (0: no bound).
+	Keep         bool
+	KeepIdle     time.Duration
+	KeepRequests int
+	LocalAddr    string // bind_to_local_addr: an address, or address:port
+	Recreate     bool   // the request is to be made anew, variables and all; to be cleared by who does it
+	TLS          *bool  // set_upstream_tls
+	Host         string // of set_current_peer: for SNI and for keeping connections apart
 }
 
 // Outcome is how a try went, as it counts against the peer.
@@ -249,6 +270,7 @@ func (s *Session) Done(out Outcome) {
 		return
 	}
 	s.Peer = nil
+	s.LastOutcome = out
 	p.conns.Add(-1)
 	s.Tries--
 	if g.Sticky != nil {

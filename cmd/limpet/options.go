@@ -32,6 +32,7 @@ func parseOptions(args []string) (*options, error) {
 	unsupported := long.String("unsupported", "error", "")
 	long.BoolVar(&o.watch, "watch", true, "")
 	long.StringSliceVar(&o.StickyLegacy, "sticky-legacy", nil, "")
+	luaMode := long.String("lua", "native", "")
 	long.StringVar(&o.Checks.FailOpen, "fail-open", "", "")
 	long.StringVar(&o.Checks.ExpectAlive, "expect-alive", "", "")
 	for len(args) > 0 {
@@ -57,6 +58,13 @@ func parseOptions(args []string) (*options, error) {
 	case "error":
 	default:
 		return nil, fmt.Errorf(`invalid option: "--unsupported=%s"`, *unsupported)
+	}
+	switch *luaMode {
+	case "run":
+		o.RunLua = true
+	case "native":
+	default:
+		return nil, fmt.Errorf(`invalid option: "--lua=%s"`, *luaMode)
 	}
 	if v := o.Checks.FailOpen; v != "" && v != "on" && v != "off" {
 		return nil, fmt.Errorf(`invalid option: "--fail-open=%s"`, v)

@@ -47,6 +47,7 @@ limpet's own:
   --offline               : with -t: no name resolution, no keys or logs opened, no root
   --unsupported=warn      : skip directives that are known but not supported, with a warning
   --watch=false           : don't reload when a file of the configuration changes
+  --lua=run               : run every balancer script, also those that limpet does natively
   --fail-open=on|off      : serve from peers, or don't, when checks have turned all of a group down
   --expect-alive=add|replace : what check_http_expect_alive means: with http_2xx and http_3xx, or in their place
   --sticky-legacy NAME,.. : cookie names to look under besides the configured one

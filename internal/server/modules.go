@@ -2,9 +2,14 @@ package server
 
 import (
 	"limpet/healthcheck"
+	"limpet/internal/access"
 	"limpet/internal/accesslog"
+	"limpet/internal/authbasic"
+	"limpet/internal/authrequest"
 	"limpet/internal/corevars"
+	"limpet/internal/headers"
 	"limpet/internal/location"
+	"limpet/internal/lua"
 	"limpet/internal/ngx"
 	"limpet/internal/proxy"
 	"limpet/internal/rewrite"
@@ -25,7 +30,12 @@ func (opt *Options) modules() []ngx.Module {
 		rewrite.Module(),
 		sticky.Module(sticky.Options{Legacy: opt.StickyLegacy}),
 		upstream.Module(),
+		lua.Module(lua.Options{Recognise: !opt.RunLua}),
 		proxy.Module(),
+		access.Module(),
+		authbasic.Module(),
+		authrequest.Module(),
+		headers.Module(),
 		accesslog.Module(),
 		healthcheck.Module(opt.Checks),
 	}

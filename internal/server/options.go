@@ -33,7 +33,9 @@ type Options struct {
 	Listen          []Remap // --listen FROM=TO
 	Admin           string  // --admin ADDR
 	StickyLegacy    []string
-	Checks          healthcheck.Options // --fail-open, --expect-alive
+	// RunLua runs balancer scripts that limpet could do natively (--lua=run).
+	RunLua bool
+	Checks healthcheck.Options // --fail-open, --expect-alive
 }
 
 // Remap sends a listen address or port of the file to another.

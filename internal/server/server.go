@@ -37,7 +37,6 @@ type listener struct {
 	addr  *location.Address
 	faces atomic.Pointer[map[string]*face] // by address: its own and those that share the socket
 	own   *face
-	path  string // of a unix socket
 }
 
 // face is an address as connections know it.
