@@ -487,4 +487,3 @@ func exchangeOver(t *testing.T, text string) *exchange {
 	x.conn = textConn(text)
 	return x
 }
-

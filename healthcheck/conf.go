@@ -5,9 +5,6 @@ import (
 	"limpet/nginxconf"
 )
 
-// minShm is the least check_shm_size.
-const minShm = 1 << 20
-
 // Conf holds the directives of checks at one level.
 type Conf struct {
 	check   checkSpec         // of an upstream block

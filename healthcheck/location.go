@@ -143,9 +143,9 @@ func (h *locationHTTP) judge(x *exchange, noBody bool) bool {
 	}
 	x.keep = whole && !a.close && h.spec.keepalive > 0
 	switch {
-	case h.match != nil && !h.match.header(&a.header, x.caps[:0]):
+	case h.match != nil && !h.match.header(&a.header):
 		return x.judge(Mismatch, errMatchHeader)
-	case h.match != nil && !h.match.body(a.body, x.caps[:0]):
+	case h.match != nil && !h.match.body(a.body):
 		return x.judge(Mismatch, errMatchBody)
 	case !h.variables(x):
 		return x.judge(Mismatch, errMatchRequire)

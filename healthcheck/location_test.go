@@ -17,7 +17,9 @@ import (
 )
 
 // passTo is proxy_pass as far as Proxied wants it.
-type passTo struct{ group nginxconf.Opt[*upstream.Group] }
+type passTo struct {
+	group nginxconf.Opt[*upstream.Group]
+}
 
 func (p *passTo) Directives() []nginxconf.Directive {
 	return []nginxconf.Directive{nginxconf.Custom("proxy_pass", nginxconf.Location, nginxconf.Args1, &p.group, func(s *nginxconf.Setting) (*upstream.Group, error) {
@@ -232,7 +234,9 @@ func TestHealthCheckKeepsConnections(t *testing.T) {
 func TestInterimAnswersArePassedOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := must(t, located("health_check;"), nil)
-		fake(b, map[string]func(net.Conn){"127.0.0.1:81": handles(func(*http.Request) string { return "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + answering(200, "", "") })})
+		fake(b, map[string]func(net.Conn){"127.0.0.1:81": handles(func(*http.Request) string {
+			return "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + answering(200, "", "")
+		})})
 		b.Start()
 		time.Sleep(time.Second)
 		synctest.Wait()

@@ -31,11 +31,11 @@ type Session struct {
 	// LastOutcome tells how the try before went.
 	LastOutcome Outcome
 	// Asked is what a script wants of this try and later ones; the zero value changes nothing.
-	Asked Asked
-	backup  bool // the backup peers' turn
-	open    bool // it fails open: peers that checks have turned down are asked
-	tried   []uint64
-	inline  [2]uint64 // tried of groups of up to 128 peers
+	Asked  Asked
+	backup bool // the backup peers' turn
+	open   bool // it fails open: peers that checks have turned down are asked
+	tried  []uint64
+	inline [2]uint64 // tried of groups of up to 128 peers
 }
 
 // Asked is what balancer_by_lua asks for besides a peer (ngx.balancer). Who talks
