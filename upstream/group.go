@@ -88,14 +88,19 @@ type State struct {
 	Stats Stats
 }
 
-// Stats count what a peer did, for metrics.
+// Stats count what a peer did, for metrics. Session counts Fails; internal/proxy counts the others, at the end of each try.
 type Stats struct {
 	Requests, Fails, Sent, Received atomic.Int64
 	Classes                         [6]atomic.Int64 // responses by first digit of the status
+	Times                           Histogram       // of answers, from the choice of the peer to the last byte
 }
 
-// Observe notes the time that a try took, for metrics.
-func (s *Stats) Observe(d time.Duration) {}
+// Observe notes the time that a try took, for metrics; a negative one is of no answer.
+func (s *Stats) Observe(d time.Duration) {
+	if d >= 0 {
+		s.Times.Observe(d)
+	}
+}
 
 // SetDown lets check number n (0-31) turn the peer down or up again.
 func (s *State) SetDown(n uint, down bool) {

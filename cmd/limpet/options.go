@@ -12,7 +12,7 @@ import (
 // options are what the command line says.
 type options struct {
 	test, dump, quiet     bool
-	version, config, help bool
+	version, config, help bool // -v, -V, -h
 	file, prefix          string
 	errorLog, globals     string
 	signal                string
@@ -35,6 +35,8 @@ func parseOptions(args []string) (*options, error) {
 	luaMode := long.String("lua", "native", "")
 	long.StringVar(&o.Checks.FailOpen, "fail-open", "", "")
 	long.StringVar(&o.Checks.ExpectAlive, "expect-alive", "", "")
+	help := long.Bool("help", false, "")
+	showVersion := long.Bool("version", false, "")
 	for len(args) > 0 {
 		arg := args[0]
 		args = args[1:]
@@ -52,6 +54,8 @@ func parseOptions(args []string) (*options, error) {
 		}
 		args = rest
 	}
+	o.help = o.help || *help
+	o.version = o.version || o.help || *showVersion
 	switch *unsupported {
 	case "warn":
 		o.WarnUnsupported = true
@@ -112,7 +116,7 @@ func (o *options) short(arg string, rest []string) ([]string, error) {
 			if i+1 < len(arg) {
 				return arg[i+1:], nil
 			}
-			if len(rest) > 0 && rest[0] != "" {
+			if len(rest) > 0 && (rest[0] != "" || arg[i] == 'g') {
 				v := rest[0]
 				rest = rest[1:]
 				return v, nil

@@ -58,6 +58,7 @@ func buildScope(b *ngx.Build, s *ngx.Scope) error {
 		return nil
 	}
 	target.groups = ngx.Shared[upstream.Groups](b)
+	b.TempDir(conf.TempPath.V.Dir)
 	h := &handler{
 		conf: conf, target: target, head: compileHead(conf), location: s.Name,
 		hide: hiddenFields(conf), cookies: len(conf.CookieDomain.V)+len(conf.CookiePath.V)+len(conf.CookieFlags.V) > 0,
