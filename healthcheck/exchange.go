@@ -52,6 +52,7 @@ type exchange struct {
 	reused   bool   // the connection served a probe before
 	answer   answer
 	req      *ngx.Request // for variables; made on first use
+	probing  probing      // of req
 
 	// How it failed.
 	at      step

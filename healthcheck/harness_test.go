@@ -40,20 +40,25 @@ func (*blocks) Directives() []nginxconf.Directive {
 	}
 }
 
-// load reads and builds the inside of an http block. old may be nil.
-func load(t testing.TB, text string, old *ngx.Build, opt Options) (*ngx.Build, error) {
-	t.Helper()
+func testModules(opt Options) []ngx.Module {
 	mods := []ngx.Module{
 		{Name: "blocks", Conf: func() nginxconf.Settings { return new(blocks) }},
 		ngx.CoreModule(), upstream.Module(), proxyModule(), Module(opt),
 	}
-	mods = append(mods, ngx.VarModule(mods))
+	return append(mods, ngx.VarModule(mods))
+}
+
+// load reads and builds the inside of an http block. old may be nil.
+func load(t testing.TB, text string, old *ngx.Build, opt Options) (*ngx.Build, error) {
+	t.Helper()
+	mods, building := testModules(opt), testModules(opt) // as the server, which makes them anew to build
 	var confs []nginxconf.Module
 	for _, m := range mods {
 		if m.Conf != nil {
 			confs = append(confs, nginxconf.Module{Name: m.Name, Conf: m.Conf})
 		}
 	}
+	mods = building
 	config, err := nginxconf.Load("nginx.conf", nginxconf.Options{Modules: confs, Offline: true,
 		ReadFile: func(string) ([]byte, error) { return []byte("http {\n" + text + "\n}\n"), nil }})
 	if err != nil {

@@ -393,6 +393,11 @@ func TestAlternatingResultsFlipNothing(t *testing.T) {
 	if n, flipped := m.judge(false, 2, 2); n != 2 || !flipped {
 		t.Errorf("the second failure in a row: %d, %t", n, flipped)
 	}
+	for i := range 20 { // it is down
+		if _, flipped := m.judge(i%2 == 0, 2, 2); flipped {
+			t.Fatalf("came up at %d", i)
+		}
+	}
 }
 
 // A reload neither loses a check's rhythm nor makes it ask everybody at once.
