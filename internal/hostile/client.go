@@ -102,7 +102,7 @@ func (s *seen) parse(in []byte, closed bool, heads []int) {
 		}
 		status := ""
 		if f := strings.Fields(string(a.Line)); len(f) > 1 {
-			status = f[1]
+			status = f[1][:min(3, len(f[1]))]
 		}
 		s.statuses = append(s.statuses, status)
 		head := false

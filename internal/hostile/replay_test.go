@@ -88,7 +88,7 @@ func replay(t *testing.T, file string, play func(w *world, r *record) verdict) {
 func judge(t *testing.T, total int, results <-chan verdict) {
 	var differ []verdict
 	for v := range results {
-		if len(v.diff) > 0 {
+		if len(v.diff) > 0 && !(v.row.Security && v.refused) {
 			differ = append(differ, v)
 		}
 	}
@@ -320,6 +320,15 @@ func (w *world) compareAnswer(r *record, got, want *answer) (diff []string) {
 	if got.Complete != want.Complete {
 		diff = append(diff, fmt.Sprintf("complete %v, want %v", got.Complete, want.Complete))
 	}
+	if !got.Complete && !want.Complete {
+		return diff // how much of a broken answer came is a matter of time
+	}
+	if b := boundary(got.Headers); b != "" {
+		got.Body = bytes.ReplaceAll(got.Body, []byte(b), []byte("{n}"))
+		for i := range got.Headers {
+			got.Headers[i] = bytes.ReplaceAll(got.Headers[i], []byte(b), []byte("{n}"))
+		}
+	}
 	if string(want.Body) != "{page}" && w.unmask.Replace(string(want.Body)) != string(got.Body) {
 		diff = append(diff, fmt.Sprintf("body %.100q, want %.100q", got.Body, want.Body))
 	}
@@ -329,6 +338,16 @@ func (w *world) compareAnswer(r *record, got, want *answer) (diff []string) {
 		}
 	}
 	return diff
+}
+
+// boundary is the random part of a multipart answer.
+func boundary(fields []octets) string {
+	for _, f := range fields {
+		if _, b, ok := strings.Cut(string(f), "boundary="); ok {
+			return b
+		}
+	}
+	return ""
 }
 
 // fields makes header fields comparable: names in lower case, in a fixed order, what varies masked.
@@ -376,10 +395,13 @@ func (w *world) response(r *record) verdict {
 	if requests != r.Expect.Requests {
 		v.diff = append(v.diff, fmt.Sprintf("%d requests to the backend, want %d", requests, r.Expect.Requests))
 	}
-	if reused && !r.Expect.Reused || !reused && r.Expect.Reused && r.MustAccept {
+	if reused && !r.Expect.Reused && r.Security || !reused && r.Expect.Reused && r.MustAccept {
 		v.diff = append(v.diff, fmt.Sprintf("reused %v, want %v", reused, r.Expect.Reused))
 	}
 	v.refused = len(s.statuses) == 0 || s.statuses[len(s.statuses)-1] == "502" || s.statuses[len(s.statuses)-1] == "504"
 	v.refused = v.refused && !reused
+	if r.Location == "retry" && strings.Join(s.statuses, " ") == "200" && s.answers[0].Complete {
+		v.refused = true // the second backend answered
+	}
 	return v
 }
