@@ -12,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	// The tests run a program that is built from these, so that their change must make the tests run again.
+	_ "limpet/internal/demo"
 	_ "limpet/internal/process"
 )
 
@@ -68,11 +69,14 @@ func (p *tested) prepare() (err error) {
 		return err
 	}
 	p.binary.Path = filepath.Join(p.dir, "limpet")
-	args := []string{"build", "-o", p.binary.Path}
+	build := exec.Command("go", "build", "-o", p.binary.Path)
 	if raceEnabled {
-		args = append(args, "-race")
+		build.Args = append(build.Args, "-race")
+	} else {
+		build.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is shipped
 	}
-	if out, err := exec.Command("go", append(args, "limpet/cmd/limpet")...).CombinedOutput(); err != nil {
+	build.Args = append(build.Args, "limpet/cmd/limpet")
+	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s%w", out, err)
 	}
 	return nil
