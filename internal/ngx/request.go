@@ -112,6 +112,8 @@ type Request struct {
 	HeadSent bool
 	// HeaderOnly is true when the answer has no body whatever is written: HEAD, 204, 304.
 	HeaderOnly bool
+	// LimitConn and LimitReq are what limit_conn and limit_req decided; of the client's request alone.
+	LimitConn, LimitReq LimitStatus
 	// NoLog keeps the request out of the access log.
 	NoLog bool
 	// Background subrequests (mirror) don't hold their parent's answer up.

@@ -25,7 +25,7 @@ func Features() string {
 		{"rewrite", "rewrite"}, {"proxy", "proxy"}, {"charset", "charset"}, {"gzip", "gzip"}, {"ssi", "ssi"},
 		{"mirror", "mirror"}, {"userid", "userid"}, {"access", "access"}, {"auth_basic", "auth_basic"},
 		{"autoindex", "autoindex"}, {"geo", "geo"}, {"map", "map"}, {"referer", "referer"}, {"fastcgi", "fastcgi"},
-		{"uwsgi", "uwsgi"}, {"scgi", "scgi"}, {"grpc", "grpc"}, {"memcached", "memcached"}, {"limit_conn", "limit_conn"},
+		{"uwsgi", "uwsgi"}, {"scgi", "scgi"}, {"grpc", "grpc"}, {"memcached", "memcached"}, {"limit_req", "limit_conn"},
 		{"limit_req", "limit_req"}, {"empty_gif", "empty_gif"}, {"browser", "browser"}, {"split_clients", "split_clients"},
 		{"upstream_hash", "upstream_hash"}, {"upstream_ip_hash", "upstream_ip_hash"}, {"upstream_least_conn", "upstream_least_conn"},
 		{"upstream_random", "upstream_random"}, {"upstream", "upstream_keepalive"}, {"upstream", "upstream_zone"},

@@ -7,8 +7,10 @@ import (
 	"limpet/internal/authrequest"
 	"limpet/internal/corevars"
 	"limpet/internal/headers"
+	"limpet/internal/limit"
 	"limpet/internal/location"
 	"limpet/internal/ngx"
+	"limpet/internal/realip"
 	"limpet/upstream"
 )
 
@@ -22,6 +24,8 @@ func (opt *Options) modules() []ngx.Module {
 		corevars.Module(),
 		location.Module(opt.remap()),
 		upstream.Module(),
+		realip.Module(),
+		limit.Module(),
 		access.Module(),
 		authbasic.Module(),
 		authrequest.Module(),
