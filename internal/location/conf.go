@@ -51,6 +51,18 @@ type Server struct {
 	Captures bool // a name with captures, for the log
 }
 
+// ServerNames implements ngx.Named.
+func (s *Server) ServerNames() (names []string, patterns []*rx.Regexp) {
+	for _, n := range nginxconf.Of[*Conf](s.Level).Names.V {
+		if n.Re != nil {
+			patterns = append(patterns, n.Re)
+		} else if n.Text != "" {
+			names = append(names, n.Text)
+		}
+	}
+	return names, patterns
+}
+
 // Location is what a location{} keeps at its level.
 type Location struct {
 	Level  *nginxconf.Level

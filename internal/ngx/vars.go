@@ -21,7 +21,9 @@ type Variable struct {
 	Make func(rest string) Getter
 	// Set takes an assignment by `set` and its kin; nil where none is allowed.
 	Set func(r *Request, value []byte)
-	Doc string
+	// Kept says that assignments are allowed and kept with the request; Get says the value before.
+	Kept bool
+	Doc  string
 }
 
 // Var is a variable as a configuration uses it.
@@ -62,7 +64,11 @@ func NewVars(rows []Variable) *Vars {
 			vs.prefix = append(vs.prefix, row)
 			continue
 		}
-		vs.byName[row.Name] = &Var{Name: row.Name, get: row.Get, set: row.Set, slot: -1, fixed: row.Set == nil}
+		v := &Var{Name: row.Name, get: row.Get, set: row.Set, slot: -1, fixed: row.Set == nil && !row.Kept}
+		if row.Kept {
+			v.slot = vs.newSlot()
+		}
+		vs.byName[row.Name] = v
 	}
 	return vs
 }

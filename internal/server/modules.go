@@ -11,6 +11,10 @@ import (
 	"limpet/internal/location"
 	"limpet/internal/ngx"
 	"limpet/internal/realip"
+	"limpet/internal/referer"
+	"limpet/internal/securelink"
+	"limpet/internal/stubstatus"
+	"limpet/internal/userid"
 	"limpet/upstream"
 )
 
@@ -29,7 +33,11 @@ func (opt *Options) modules() []ngx.Module {
 		access.Module(),
 		authbasic.Module(),
 		authrequest.Module(),
+		referer.Module(),
+		securelink.Module(),
+		stubstatus.Module(),
 		headers.Module(),
+		userid.Module(),
 		accesslog.Module(),
 	}
 	return append(ms, ngx.VarModule(ms))

@@ -14,6 +14,7 @@ import (
 
 	"limpet/internal/errlog"
 	"limpet/internal/location"
+	"limpet/internal/ngx"
 	"limpet/nginxconf"
 )
 
@@ -102,7 +103,7 @@ func Test(opt Options) (*nginxconf.Config, error) {
 	if err != nil {
 		return config, err
 	}
-	snap, err := build(opt, config, new(errlog.Files), nil)
+	snap, err := build(opt, config, shared{new(errlog.Files), new(ngx.Stats)}, nil)
 	if err != nil {
 		return config, err
 	}

@@ -59,7 +59,7 @@ func New(opt Options) (*Server, *nginxconf.Config, error) {
 		return nil, config, err
 	}
 	s := &Server{opt: opt, listens: make(map[string]*listener)}
-	snap, err := build(opt, config, &s.files, nil)
+	snap, err := build(opt, config, s.shared(), nil)
 	if err != nil {
 		return nil, config, err
 	}
@@ -83,11 +83,14 @@ func New(opt Options) (*Server, *nginxconf.Config, error) {
 // Log returns the main error log in force.
 func (s *Server) Log() *errlog.Log { return s.current.Load().log }
 
+// shared returns what every configuration of the process has a part in.
+func (s *Server) shared() shared { return shared{&s.files, &s.http.Stats} }
+
 // Config returns the configuration in force.
 func (s *Server) Config() *nginxconf.Config { return s.current.Load().config }
 
 // Stats returns the counters of connections and requests.
-func (s *Server) Stats() *http1.Stats { return &s.http.Stats }
+func (s *Server) Stats() *ngx.Stats { return &s.http.Stats }
 
 // bind opens the sockets that a snapshot needs and the server doesn't have yet.
 func (s *Server) bind(snap *Snapshot) (map[string]*listener, error) {
@@ -239,7 +242,7 @@ func (s *Server) Reload() (*nginxconf.Config, error) {
 		return config, err
 	}
 	old := s.current.Load()
-	snap, err := build(s.opt, config, &s.files, old)
+	snap, err := build(s.opt, config, s.shared(), old)
 	if err != nil {
 		return config, err
 	}
