@@ -1,6 +1,8 @@
 package upstream
 
 import (
+	"bytes"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -15,6 +17,7 @@ import (
 type Group struct {
 	Name     string
 	Implicit bool // made by proxy_pass, not by an upstream block
+	Port     int  // of an implicit group, as proxy_pass gave it; else 0
 	Peers    []*Peer
 	Primary  []*Peer // of Peers
 	Backup   []*Peer
@@ -29,6 +32,7 @@ type Group struct {
 
 	mu    sync.Mutex // guards the peers' weights and failures
 	tries int        // tries of a request: peers that aren't down in the file
+	slow  bool       // some peer of several has slow_start
 }
 
 // Server is a server line as configured.
@@ -50,9 +54,12 @@ type Peer struct {
 	Backup  bool
 	Down    bool // by the file, whatever checks say
 	Drain   bool // by the file: only clients that stick to it
-	Route   string
-	Foreign bool // not of the group: a script chose it
-	Index   int  // in Primary or Backup
+	// What its server line says of it to those who stick: route= (Angie also:
+	// sid=, and SID is true), Tengine's id=, jvm_route's srun_id=.
+	Route, ID, SrunID string
+	SID               bool
+	Foreign           bool // not of the group: a script chose it
+	Index             int  // in Primary or Backup
 	*State
 
 	weight      int
@@ -69,7 +76,9 @@ type Peer struct {
 // State is what is known of a peer. It is kept over reloads by group and address.
 type State struct {
 	unhealthy atomic.Uint32 // a bit for each check that turned the peer down
+	upSince   atomic.Int64  // Unix milliseconds of the last coming back; 0: it never was away
 	conns     atomic.Int64
+	drain     atomic.Bool
 
 	// guarded by the Group's mu
 	fails    int
@@ -79,10 +88,18 @@ type State struct {
 	Stats Stats
 }
 
-// Stats count what a peer did, for metrics.
+// Stats count what a peer did, for metrics. Session counts Fails; internal/proxy counts the others, at the end of each try.
 type Stats struct {
 	Requests, Fails, Sent, Received atomic.Int64
 	Classes                         [6]atomic.Int64 // responses by first digit of the status
+	Times                           Histogram       // of answers, from the choice of the peer to the last byte
+}
+
+// Observe notes the time that a try took, for metrics; a negative one is of no answer.
+func (s *Stats) Observe(d time.Duration) {
+	if d >= 0 {
+		s.Times.Observe(d)
+	}
 }
 
 // SetDown lets check number n (0-31) turn the peer down or up again.
@@ -94,10 +111,16 @@ func (s *State) SetDown(n uint, down bool) {
 			mask = old | 1<<n
 		}
 		if s.unhealthy.CompareAndSwap(old, mask) {
+			if old != 0 && mask == 0 {
+				s.cameUp()
+			}
 			return
 		}
 	}
 }
+
+// DownBy reports whether check number n has turned the peer down.
+func (s *State) DownBy(n uint) bool { return s.unhealthy.Load()&(1<<n) != 0 }
 
 // Unhealthy reports whether a check has turned the peer down.
 func (s *State) Unhealthy() bool { return s.unhealthy.Load() != 0 }
@@ -108,6 +131,14 @@ func (s *State) Conns() int64 { return s.conns.Load() }
 // IsDown reports whether the file or a check keeps requests away from the peer.
 func (p *Peer) IsDown() bool { return p.Down || p.Unhealthy() }
 
+// SetDrain keeps new clients away from the peer, or no longer; those who stick to
+// it go on. It holds beside the file's drain, over reloads.
+func (s *State) SetDrain(on bool) { s.drain.Store(on) }
+
+// Draining reports whether only clients that stick to the peer are sent to it,
+// by the file or by SetDrain.
+func (p *Peer) Draining() bool { return p.Drain || p.drain.Load() }
+
 // Weight returns the configured weight.
 func (p *Peer) Weight() int { return p.weight }
 
@@ -117,11 +148,21 @@ func (p *Peer) MaxFails() int { return p.maxFails }
 // FailTimeout returns the parameter of the server line.
 func (p *Peer) FailTimeout() time.Duration { return p.failTimeout }
 
+// MaxConns returns the parameter of the server line; 0 is no limit.
+func (p *Peer) MaxConns() int { return p.maxConns }
+
 // Fails returns the number of failures that count against the peer.
 func (g *Group) Fails(p *Peer) int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return p.fails
+}
+
+// Failed reports whether the peer has failed too often of late to be asked.
+func (g *Group) Failed(p *Peer) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return p.failed(time.Now().Unix())
 }
 
 // ClearFails forgets the failures, as a check does that turns a peer up.
@@ -131,11 +172,19 @@ func (g *Group) ClearFails(p *Peer) {
 	p.fails = 0
 }
 
+// LastFailure returns when the peer failed last and when its failures began to
+// count, in Unix seconds; 0 for never.
+func (g *Group) LastFailure(p *Peer) (accessed, checked int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return p.accessed, p.checked
+}
+
 // Weights returns the current and the effective weight of round robin.
 func (g *Group) Weights(p *Peer) (current, effective int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return p.currentWeight, p.effectiveWeight
+	return p.currentWeight / g.scaled(1), p.effectiveWeight
 }
 
 // Groups are the groups of a configuration, explicit ones first, in the file's order.
@@ -171,7 +220,25 @@ func (gs *Groups) Find(name []byte) *Group {
 			return g
 		}
 	}
+	i := bytes.IndexByte(name, ':')
+	if i < 0 {
+		return nil
+	}
+	port, ok := nginxconf.ParseNum(string(name[i+1:]))
+	for _, g := range gs.List {
+		if ok && string(name[:i]) == g.Name && port == g.Port {
+			return g
+		}
+	}
 	return nil
+}
+
+// FullName returns the group's name as Lua and status pages show it: with the port where proxy_pass gave one.
+func (g *Group) FullName() string {
+	if g.Port == 0 {
+		return g.Name
+	}
+	return g.Name + ":" + strconv.Itoa(g.Port)
 }
 
 // Module returns the upstream module.
@@ -202,7 +269,7 @@ func buildAll(b *ngx.Build) error {
 	return nil
 }
 
-// Check resolves the hosts of implicit groups.
+// Check resolves the hosts of implicit groups and looks at the zones' sizes.
 func (c *Conf) Check(lv *nginxconf.Level) error {
 	if lv.Context != nginxconf.HTTP {
 		return nil
@@ -224,7 +291,7 @@ func (c *Conf) Check(lv *nginxconf.Level) error {
 		}
 		sp.servers = []*serverSpec{{addrs: addrs, weight: 1}}
 	}
-	return nil
+	return c.checkZones()
 }
 
 func isUnix(name string) bool { return len(name) > 5 && name[:5] == "unix:" }
@@ -241,6 +308,7 @@ func (sp *spec) build(b *ngx.Build, outer *Conf) error {
 			g.addPeer(b, sp, sv, a)
 		}
 	}
+	g.slow = len(g.Peers) > 1 && slices.ContainsFunc(g.Peers, func(p *Peer) bool { return p.slowStart > 0 })
 	if len(g.Primary) == 0 && sp.level != nil {
 		return nginxconf.Errorf(sp.at.File, sp.at.Line, `no servers in upstream "%s"`, sp.name)
 	}
@@ -276,7 +344,7 @@ func (sp *spec) build(b *ngx.Build, outer *Conf) error {
 func (g *Group) addPeer(b *ngx.Build, sp *spec, sv *serverSpec, addr string) {
 	p := &Peer{
 		Name: []byte(addr), Network: "tcp", Addr: addr, Server: sv.text, Backup: sv.backup, Down: sv.down, Drain: sv.drain,
-		Route: sv.route, weight: sv.weight, effectiveWeight: sv.weight, maxFails: sv.maxFails, maxConns: sv.maxConns,
+		Route: sv.route, ID: sv.id, SrunID: sv.srunID, SID: sv.sid, weight: sv.weight, effectiveWeight: sv.weight, maxFails: sv.maxFails, maxConns: sv.maxConns,
 		failTimeout: sv.failTimeout, slowStart: sv.slowStart,
 	}
 	if isUnix(addr) {
@@ -294,7 +362,7 @@ func (g *Group) addPeer(b *ngx.Build, sp *spec, sv *serverSpec, addr string) {
 		g.Primary = append(g.Primary, p)
 	}
 	g.Peers = append(g.Peers, p)
-	if !sv.down {
+	if !sv.down && !sv.drain {
 		g.tries++
 	}
 }
@@ -305,6 +373,19 @@ func Foreign(addr string) *Peer {
 	p := &Peer{Name: []byte(addr), Network: "tcp", Addr: addr, Foreign: true, weight: 1, State: new(State)}
 	if isUnix(addr) {
 		p.Network, p.Addr = "unix", addr[5:]
+	}
+	return p
+}
+
+// Foreign returns a peer for a script's choice: one whose address is a peer's of
+// the group shares that one's State, so that its requests are counted there.
+func (g *Group) Foreign(addr string) *Peer {
+	p := Foreign(addr)
+	for _, own := range g.Peers {
+		if string(own.Name) == addr {
+			p.State, p.Server = own.State, own.Server
+			break
+		}
 	}
 	return p
 }

@@ -26,6 +26,7 @@ type Conf struct {
 	Internal   nginxconf.Opt[bool]
 	ErrorPages nginxconf.List[ErrorPage]
 	hasHTTP    bool
+	listens    map[string]*noted // at the http level: the addresses read so far
 }
 
 // Directives lists the directives of the tree.
@@ -71,6 +72,11 @@ type Location struct {
 	Named  bool   // @
 	NoRx   bool   // ^~
 	Regexp *rx.Regexp
+}
+
+// AliasOf implements ngx.Aliased.
+func (l *Location) AliasOf() (cut int, regex, named bool) {
+	return len(l.Name), l.Regexp != nil, l.Named
 }
 
 // IsPrefix implements ngx.Place.

@@ -11,6 +11,9 @@ import (
 // maxRedirects bounds internal redirects and location changes, as in nginx.
 const maxRedirects = 10
 
+// maxDepth bounds the nesting of subrequests, as in nginx.
+const maxDepth = 50
+
 // Engine runs requests through the phases. It has no state of its own.
 type Engine struct{}
 
@@ -22,6 +25,10 @@ func (e *Engine) Run(r *ngx.Request) {
 		e.end(r, e.first(r))
 	}
 	logRequest(r)
+	r.DropFilters()
+	for _, sub := range r.Later {
+		e.Subrequest(sub, nil)
+	}
 	r.Tries = r.Tries[:0]
 }
 
@@ -69,18 +76,17 @@ func (e *Engine) locate(r *ngx.Request) ngx.Outcome {
 		if out := e.enter(r, s); out != ngx.Next {
 			return out
 		}
-		out := e.rewrite(r)
-		if out == ngx.Redirect {
+		switch out := e.rewrite(r); out {
+		case ngx.Next:
+			return e.content(r)
+		case ngx.Redirect:
 			if r.Redirects++; r.Redirects > maxRedirects {
 				r.Errorf(`rewrite or internal redirection cycle while processing "%s"`, r.Path)
 				return ngx.Status(500)
 			}
-			continue
-		}
-		if out != ngx.Next {
+		default:
 			return out
 		}
-		return e.content(r)
 	}
 }
 
@@ -91,13 +97,13 @@ func (e *Engine) enter(r *ngx.Request, s *ngx.Scope) ngx.Outcome {
 	if n.internal && !r.Internal {
 		return ngx.Status(404)
 	}
-	if s.AutoRedirect && s.Handler == nil && n.loc != nil && len(r.Path) < len(n.loc.Name) {
-		return e.slashRedirect(r, n.loc.Name)
-	}
-	if limit := s.Core.ClientMaxBodySize.V; limit > 0 && r.Length > limit && !r.Internal {
+	if limit := s.Core.ClientMaxBodySize.V; limit > 0 && r.Length > limit && r.ErrorStatus == 0 && r.IsMain() {
 		r.Errorf("client intended to send too large body: %d bytes", r.Length)
 		r.KeepAlive = false
 		return ngx.Status(413)
+	}
+	if s.AutoRedirect && s.Handler == nil && n.loc != nil && len(r.Path) < len(n.loc.Name) {
+		return e.slashRedirect(r, n.loc.Name)
 	}
 	if n.limit != nil && !n.limit.allows(r.Method) {
 		r.Scope = n.limit.scope
@@ -124,6 +130,7 @@ func (l *limitScope) allows(method []byte) bool {
 	return false
 }
 
+// rewrite runs the location's script; a server outside of any location ran its own before.
 func (e *Engine) rewrite(r *ngx.Request) ngx.Outcome {
 	for _, step := range r.Scope.Steps[ngx.Rewrite] {
 		if out := step(r); out != ngx.Next {
@@ -213,6 +220,8 @@ func (e *Engine) end(r *ngx.Request, out ngx.Outcome) {
 			return
 		case out == ngx.Redirect:
 			out = e.again(r)
+		case out == ngx.Close && r.Replaced != 0:
+			out, r.Replaced = ngx.Status(r.Replaced), 0
 		case out == ngx.Close:
 			e.abandon(r)
 			return
@@ -239,29 +248,48 @@ func (e *Engine) abandon(r *ngx.Request) {
 
 // again follows an internal redirect: to a named location or to a URI.
 func (e *Engine) again(r *ngx.Request) ngx.Outcome {
-	r.Internal, r.PathChanged, r.Broke = true, true, false
-	if r.Redirects++; r.Redirects > maxRedirects {
+	r.Internal = true
+	r.Redirects++
+	cycle := r.Redirects > maxRedirects
+	if name := r.Named; name != "" {
+		r.Named = ""
+		if cycle {
+			r.Errorf(`rewrite or internal redirection cycle while redirect to named location "%s"`, name)
+			return ngx.Status(500)
+		}
+		return e.toNamed(r, name)
+	}
+	if cycle {
 		r.Errorf(`rewrite or internal redirection cycle while internally redirecting to "%s"`, r.Path)
 		return ngx.Status(500)
 	}
-	if name := r.Named; name != "" {
-		r.Named = ""
-		return e.toNamed(r, name)
-	}
+	r.PathChanged, r.PathFree, r.BelowAlias = true, false, false
 	return e.server(r)
 }
 
+// toNamed goes on in a named location with the URI as it is.
 func (e *Engine) toNamed(r *ngx.Request, name string) ngx.Outcome {
+	if len(r.Path) == 0 {
+		r.Errorf(`empty URI in redirect to named location "%s"`, name)
+		return ngx.Status(500)
+	}
 	s := namedLocation(r, name)
 	if s == nil {
 		r.Errorf(`could not find named location "%s"`, name)
 		return ngx.Status(500)
 	}
 	r.Scope = s
+	if n := nodeOf(s); n.limit != nil && !n.limit.allows(r.Method) {
+		r.Scope = n.limit.scope
+	}
 	switch out := e.rewrite(r); out {
 	case ngx.Next:
 		return e.content(r)
 	case ngx.Redirect:
+		if r.Redirects++; r.Redirects > maxRedirects {
+			r.Errorf(`rewrite or internal redirection cycle while processing "%s"`, r.Path)
+			return ngx.Status(500)
+		}
 		return e.locate(r)
 	default:
 		return out
@@ -274,21 +302,18 @@ func (e *Engine) special(r *ngx.Request, status int) ngx.Outcome {
 	if r.HeadSent {
 		return ngx.Close // an answer broke off halfway
 	}
-	if status == 444 {
-		r.Status = 444
-		return ngx.Close
-	}
-	if status == 499 {
-		r.Status = 499
+	switch status {
+	case 408, 444, 499: // nothing is answered
+		r.Status = status
 		return ngx.Close
 	}
 	closing(r, status)
 	r.ErrorStatus = status
 	conf := nodeOf(r.Scope).conf
-	if conf.ErrorPages.IsSet() && status >= 300 && (!r.ErrorPage || r.Scope.Core.RecursiveErrorPages.V) && r.Redirects <= maxRedirects {
+	if conf.ErrorPages.IsSet() && !r.ErrorPage && r.Redirects <= maxRedirects {
+		r.ErrorPage = !r.Scope.Core.RecursiveErrorPages.V
 		for i := range conf.ErrorPages.V {
 			if p := &conf.ErrorPages.V[i]; p.Status == status {
-				r.ErrorPage = true
 				return e.errorPage(r, p)
 			}
 		}
@@ -314,6 +339,10 @@ func (e *Engine) errorPage(r *ngx.Request, p *ErrorPage) ngx.Outcome {
 		return ngx.Redirect
 	}
 	uri := p.URI.Bytes(r)
+	if len(uri) > 0 && uri[0] == '@' {
+		r.Named = string(uri)
+		return ngx.Redirect
+	}
 	if len(uri) > 0 && uri[0] == '/' {
 		if string(r.Method) != "HEAD" {
 			r.Method = []byte("GET")
@@ -339,6 +368,7 @@ func (e *Engine) builtin(r *ngx.Request, status int) ngx.Outcome {
 	var zero ngx.Response
 	o.LastModified = zero.LastModified
 	o.AcceptRanges = false
+	r.ClearETag()
 	page := appendPage(nil, r, status)
 	if status == 204 || len(page) == 0 {
 		o.Length = 0
@@ -356,19 +386,26 @@ func (e *Engine) builtin(r *ngx.Request, status int) ngx.Outcome {
 
 // Subrequest implements ngx.Engine.
 func (e *Engine) Subrequest(sub *ngx.Request, sink ngx.Sink) int {
-	if sub.Redirects > 50 {
-		sub.Errorf("subrequests cycle while processing \"%s\"", sub.Path)
+	if sub.Depth > maxDepth {
+		sub.Errorf(`subrequests cycle while processing "%s"`, sub.Path)
 		return 500
 	}
 	if sink == nil {
 		sink = drop{}
 	}
 	sub.Wire = &subWire{Sink: sink, main: sub.Main.Wire}
-	out := e.server(sub)
+	var out ngx.Outcome
+	if name := sub.Named; name != "" {
+		sub.Named = ""
+		out = e.toNamed(sub, name)
+	} else {
+		out = e.server(sub)
+	}
 	e.end(sub, out)
 	if sub.Scope.Core.LogSubrequest.V {
 		logRequest(sub)
 	}
+	sub.DropFilters()
 	return sub.Status
 }
 

@@ -32,7 +32,9 @@ func (c *Core) Open(b *Build) error {
 	if c.ErrorLog != nil {
 		return nil
 	}
+	c.defaultType = []byte(c.DefaultType.V)
 	c.TempBody = &TempDir{c.ClientBodyTemp.V}
+	b.TempDir(c.ClientBodyTemp.V.Dir)
 	if b.Offline {
 		c.ErrorLog = new(errlog.Log)
 		return nil

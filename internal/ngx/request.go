@@ -65,10 +65,11 @@ type Request struct {
 	// PathChanged says that rewrite or an internal redirect set Path, so that
 	// proxy_pass makes the URI anew instead of passing it on as received.
 	PathChanged bool
-
-	// Broke says that rewrite changed Path and kept the location (break), so that
-	// proxy_pass doesn't put its own URI in the place of the location's name.
-	Broke bool
+	// PathFree says that `rewrite ... break` set Path, so that it needn't begin with the location's name:
+	// proxy_pass then passes it whole, in place of the URI that it names itself.
+	PathFree bool
+	// BelowAlias says that Path goes behind the alias of a regular expression's location: try_files found it there.
+	BelowAlias bool
 
 	// Named is the named location that an outcome of Redirect leads to; "" for Path.
 	Named string
@@ -82,8 +83,12 @@ type Request struct {
 	Up UpstreamURL
 	// UpHead is the header of the upstream's answer as it came, all fields: $upstream_http_*.
 	UpHead Header
-	// UpTrailer holds the fields behind the upstream's body: $upstream_trailer_*.
+	// UpTrailer is the fields behind a chunked answer's body.
 	UpTrailer Header
+	// Passed is what the module that passes the request on keeps for its variables.
+	Passed any
+	// Sticky is what package sticky decided about the request; nobody else's.
+	Sticky any
 	// Tries tell of the upstream's peers asked, first to last.
 	Tries []Try
 
@@ -110,12 +115,18 @@ type Request struct {
 	LimitRateSet bool
 	// HeadSent is true when the header went through the filters to the wire.
 	HeadSent bool
+	// Replaced is the status with which a header filter replaced the answer, 0 for none; the engine answers with it.
+	Replaced int
 	// HeaderOnly is true when the answer has no body whatever is written: HEAD, 204, 304.
 	HeaderOnly bool
 	// LimitConn and LimitReq are what limit_conn and limit_req decided; of the client's request alone.
 	LimitConn, LimitReq LimitStatus
 	// NoLog keeps the request out of the access log.
 	NoLog bool
+	// Depth is how deep a subrequest is nested; 0 for the client's request.
+	Depth int
+	// Later are background subrequests that the engine runs when the answer is complete and logged.
+	Later []*Request
 	// Background subrequests (mirror) don't hold their parent's answer up.
 	Background bool
 
@@ -123,6 +134,7 @@ type Request struct {
 	captures       []int
 	captureSubject []byte
 	filters        []BodyFilter
+	outer          int // the first of filters through which the answers of subrequests go, too
 	values         []value
 	slots          []any
 	arena          []byte
@@ -137,14 +149,17 @@ type Response struct {
 	// Reason replaces the standard reason of Status (an upstream's own words); nil for the standard.
 	Reason []byte
 	// ContentType as sent, with charset where Charset is empty; nil for none.
-	ContentType  []byte
-	Charset      []byte
-	Length       int64 // of the body, -1 when it isn't known: chunked or until close
-	LastModified time.Time
-	Location     []byte // made absolute by the wire where absolute_redirect says so
-	Header       Header // all other fields, in order
-	Trailer      Header // fields behind a chunked body
-	AcceptRanges bool   // ranges of the body can be asked for
+	ContentType []byte
+	Charset     []byte
+	// OverrideCharset is the character set that a peer asks for by X-Accel-Charset; nil for none.
+	OverrideCharset []byte
+	Length          int64 // of the body, -1 when it isn't known: chunked or until close
+	LastModified    time.Time
+	Location        []byte // made absolute by the wire where absolute_redirect says so
+	Header          Header // all other fields, in order
+	Trailer         Header // fields behind a chunked body
+	AcceptRanges    bool   // ranges of the body can be asked for
+	SingleRange     bool   // one range at most: the body is a stream
 	// Server and Date replace the wire's own fields (proxy_pass_header); nil for its own.
 	Server, Date []byte
 	// Close ends the connection behind the answer.
@@ -254,6 +269,9 @@ func (r *Request) Capture(i int) []byte {
 	return r.captureSubject[r.captures[2*i]:r.captures[2*i+1]]
 }
 
+// DropCaptures forgets the captures: $1..$9 are empty.
+func (r *Request) DropCaptures() { r.captures = r.captures[:0] }
+
 // Captures returns the number of groups of the last match, the whole included.
 func (r *Request) Captures() int { return len(r.captures) / 2 }
 
@@ -264,11 +282,19 @@ func (r *Request) value(slot int) *value {
 	return &r.values[slot]
 }
 
+// keptValue returns the valid value in a slot, or nil.
+func (r *Request) keptValue(slot int) *value {
+	if slot < 0 || slot >= len(r.values) || !r.values[slot].valid {
+		return nil
+	}
+	return &r.values[slot]
+}
+
 // IsMain reports whether the request is the client's own.
 func (r *Request) IsMain() bool { return r.Main == r }
 
-// Sub returns a new subrequest: same client, same header, method GET, no body,
-// the variables' values of its parent. It isn't run.
+// Sub returns a new subrequest: same client, same header, method GET, the body where
+// it was read whole, the variables' values of its parent. It isn't run.
 func (r *Request) Sub(path, args []byte) *Request {
 	sub := &Request{
 		Main: r.Main, Parent: r, Client: r.Client, Wire: r.Wire, Engine: r.Engine, Scope: r.Scope.Server,
@@ -279,7 +305,10 @@ func (r *Request) Sub(path, args []byte) *Request {
 		values: append([]value(nil), r.values...),
 	}
 	sub.Out.Length = -1
-	sub.Redirects = r.Redirects + 1
+	if r.Main.Body.Read {
+		sub.Length, sub.Chunked = r.Main.Length, r.Main.Chunked
+	}
+	sub.Depth = r.Depth + 1
 	return sub
 }
 

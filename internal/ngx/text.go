@@ -120,6 +120,46 @@ func (t *Text) Append(r *Request, dst []byte) []byte {
 	return dst
 }
 
+// AppendQuoted appends the value like Append, with captures escaped for use among a URI's arguments.
+func (t *Text) AppendQuoted(r *Request, dst []byte) []byte {
+	if t.parts == nil {
+		return append(dst, t.literal...)
+	}
+	for i := range t.parts {
+		p := &t.parts[i]
+		switch {
+		case p.v != nil:
+			dst, _ = p.v.Append(r, dst)
+		case p.capture > 0:
+			dst = AppendArgEscaped(dst, r.Capture(p.capture))
+		default:
+			dst = append(dst, p.literal...)
+		}
+	}
+	return dst
+}
+
+// AppendArgEscaped appends b with the bytes escaped that nginx escapes in a capture that goes among arguments.
+func AppendArgEscaped(dst, b []byte) []byte {
+	const hex = "0123456789ABCDEF"
+	for _, c := range b {
+		if argEscaped(c) {
+			dst = append(dst, '%', hex[c>>4], hex[c&15])
+		} else {
+			dst = append(dst, c)
+		}
+	}
+	return dst
+}
+
+func argEscaped(c byte) bool {
+	switch c {
+	case '"', '#', '%', '&', '+', ';', '<', '>', '?', '\\', '^', '`', '{', '|', '}':
+		return true
+	}
+	return c <= ' ' || c >= 0x7f
+}
+
 // Bytes returns the value for a request; the bytes live as long as the request and must not be changed.
 func (t *Text) Bytes(r *Request) []byte {
 	if t.parts == nil {

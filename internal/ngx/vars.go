@@ -125,6 +125,14 @@ func (vs *Vars) Settable(name string) (*Var, error) {
 	return v, nil
 }
 
+// Unset makes get what a settable variable has while nothing was assigned to it.
+// The first to say so is heard; a variable that has a value of its own keeps it.
+func (v *Var) Unset(get Getter) {
+	if v.get == nil {
+		v.get = get
+	}
+}
+
 func (vs *Vars) changeable(name string) (*Var, error) {
 	name = strings.ToLower(name)
 	v := vs.byName[name]
@@ -183,6 +191,30 @@ func (v *Var) Append(r *Request, dst []byte) ([]byte, bool) {
 		return dst, ok
 	}
 	return append(dst, val.v...), !val.notFound
+}
+
+// CanAssign reports whether Assign may be called: a setter or a kept value takes what is assigned.
+func (v *Var) CanAssign() bool { return !v.fixed && (v.set != nil || v.slot >= 0) }
+
+// Bytes returns the variable's value, empty when it has none. The bytes live as
+// long as the request and must not be changed.
+func (v *Var) Bytes(r *Request) []byte {
+	if v.slot >= 0 {
+		if val := r.value(v.slot); val.valid {
+			return val.v
+		}
+	}
+	buf := r.scratch
+	r.scratch = nil
+	buf, _ = v.Append(r, buf[:0])
+	var b []byte
+	if val := r.keptValue(v.slot); val != nil {
+		b = val.v
+	} else {
+		b = r.Copy(buf)
+	}
+	r.scratch = buf
+	return b
 }
 
 // Assign gives the variable a value for the rest of the request. The bytes must live as long as the request.

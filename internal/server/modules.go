@@ -1,20 +1,33 @@
 package server
 
 import (
+	"limpet/healthcheck"
 	"limpet/internal/access"
 	"limpet/internal/accesslog"
+	"limpet/internal/addition"
 	"limpet/internal/authbasic"
 	"limpet/internal/authrequest"
+	"limpet/internal/charset"
 	"limpet/internal/corevars"
+	"limpet/internal/gunzip"
+	"limpet/internal/gzip"
 	"limpet/internal/headers"
 	"limpet/internal/limit"
 	"limpet/internal/location"
+	"limpet/internal/lua"
+	"limpet/internal/metrics"
+	"limpet/internal/mirror"
 	"limpet/internal/ngx"
+	"limpet/internal/proxy"
 	"limpet/internal/realip"
 	"limpet/internal/referer"
+	"limpet/internal/rewrite"
 	"limpet/internal/securelink"
+	"limpet/internal/static"
 	"limpet/internal/stubstatus"
+	"limpet/internal/subfilter"
 	"limpet/internal/userid"
+	"limpet/sticky"
 	"limpet/upstream"
 )
 
@@ -27,7 +40,12 @@ func (opt *Options) modules() []ngx.Module {
 		ngx.CoreModule(),
 		corevars.Module(),
 		location.Module(opt.remap()),
+		rewrite.Module(),
+		sticky.Module(sticky.Options{Legacy: opt.StickyLegacy}),
 		upstream.Module(),
+		lua.Module(lua.Options{Recognise: !opt.RunLua}),
+		metrics.Module(opt.Admin != ""),
+		proxy.Module(),
 		realip.Module(),
 		limit.Module(),
 		access.Module(),
@@ -36,9 +54,23 @@ func (opt *Options) modules() []ngx.Module {
 		referer.Module(),
 		securelink.Module(),
 		stubstatus.Module(),
+		accesslog.Module(),
+		healthcheck.Module(opt.Checks),
+	}
+	ms = append(ms, static.Modules()...)
+	ms = append(ms,
+		mirror.Module(),
+		// from here on nginx's order of header filters
+		static.NotModified(),
 		headers.Module(),
 		userid.Module(),
-		accesslog.Module(),
-	}
+		gunzip.Module(),
+		addition.Module(),
+		subfilter.Module(),
+		charset.Module(),
+		ngx.PostponeModule(),
+		gzip.Module(),
+		static.Ranges(),
+	)
 	return append(ms, ngx.VarModule(ms))
 }
