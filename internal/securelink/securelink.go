@@ -57,7 +57,10 @@ func Vars() []ngx.Variable {
 			switch {
 			case c.Secret.V != "":
 				link, ok := inPath(r.Path, c.Secret.V)
-				return append(b, link...), ok
+				if !ok {
+					return b, false
+				}
+				return append(b, link...), true
 			case !c.Link.IsSet() || !c.MD5.IsSet():
 				return b, false
 			}

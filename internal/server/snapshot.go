@@ -58,7 +58,7 @@ func (s *Snapshot) assemble(opt Options) error {
 		return err
 	}
 	s.log, s.build.Log = core.ErrorLog, core.ErrorLog
-	site, err := location.Build(s.build, opt.modules())
+	site, err := location.Build(s.build, nginxconf.Of[*ngx.VarConf](s.config.Root).Modules)
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,10 @@ func Vars() []ngx.Variable {
 				return b, false
 			}
 			u := c.user(r)
-			return appendID(b, c.Name.V, u.got), u.got.known()
+			if !u.got.known() {
+				return b, false
+			}
+			return appendID(b, c.Name.V, u.got), true
 		}},
 		{Name: "uid_set", Doc: "The cookie's name and the identifier sent.", Get: func(r *ngx.Request, b []byte) ([]byte, bool) {
 			c := nginxconf.Of[*Conf](r.Scope.Level)
@@ -57,7 +60,10 @@ func Vars() []ngx.Variable {
 			}
 			u := c.user(r)
 			c.choose(r, u)
-			return appendID(b, c.Name.V, u.set), u.set.known()
+			if !u.set.known() {
+				return b, false
+			}
+			return appendID(b, c.Name.V, u.set), true
 		}},
 		{Name: "uid_reset", Kept: true, Doc: "Where it is neither empty nor 0, clients get a new identifier; log notes the old one.", Get: func(_ *ngx.Request, b []byte) ([]byte, bool) {
 			return b, true
