@@ -245,6 +245,7 @@ func (c *Conf) delayReq(r *ngx.Request, limits []reqLimit, held []*reqNode, by *
 	}
 	m.LimitReq = ngx.LimitDelayed
 	if r.Client.Conn.Sleep(longest) != nil {
+		r.Infof("client prematurely closed connection")
 		return ngx.Status(499)
 	}
 	return ngx.Next

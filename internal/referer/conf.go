@@ -42,11 +42,11 @@ type referer struct {
 // Directives lists the directives of the referer module.
 func (c *Conf) Directives() []conf.Directive {
 	const in = conf.ServerLocation
-	var ignored conf.Opt[int]
+	var max, bucket conf.Opt[int]
 	return []conf.Directive{
 		conf.Many("valid_referers", in, conf.Args1More, &c.Valid, c.parse, "", "Names the referrers that $invalid_referer takes for valid."),
-		withoutEffect(conf.Num("referer_hash_max_size", in, &ignored, "", "")),
-		withoutEffect(conf.Num("referer_hash_bucket_size", in, &ignored, "", "")),
+		withoutEffect(conf.Num("referer_hash_max_size", in, &max, "", "")),
+		withoutEffect(conf.Num("referer_hash_bucket_size", in, &bucket, "", "")),
 	}
 }
 
