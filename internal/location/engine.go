@@ -210,6 +210,7 @@ func (e *Engine) delayed(r *ngx.Request, out ngx.Outcome) ngx.Outcome {
 	}
 	r.Infof("delaying unauthorized request")
 	if r.Client.Conn.Sleep(d) != nil {
+		r.Infof("client prematurely closed connection")
 		return ngx.Status(499)
 	}
 	return out

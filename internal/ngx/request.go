@@ -121,6 +121,8 @@ type Request struct {
 	Replaced int
 	// HeaderOnly is true when the answer has no body whatever is written: HEAD, 204, 304.
 	HeaderOnly bool
+	// LimitConn and LimitReq are what limit_conn and limit_req decided; of the client's request alone.
+	LimitConn, LimitReq LimitStatus
 	// NoLog keeps the request out of the access log.
 	NoLog bool
 	// Depth is how deep a subrequest is nested; 0 for the client's request.
