@@ -58,7 +58,7 @@ type Location struct {
 	Exact  bool   // =
 	Named  bool   // @
 	NoRx   bool   // ^~
-	Regexp *rx.Regexp
+	Regexp *ngx.Pattern
 }
 
 // limitExcept is what a limit_except{} keeps at its level.
@@ -114,9 +114,9 @@ func parseLocation(s *nginxconf.Setting) (*Location, error) {
 		case "^~":
 			loc.NoRx = true
 		case "~":
-			return loc, loc.compile(0)
+			return loc, loc.compile(s, 0)
 		case "~*":
-			return loc, loc.compile(rx.Caseless)
+			return loc, loc.compile(s, rx.Caseless)
 		default:
 			return nil, fmt.Errorf(`invalid location modifier "%s"`, s.Arg(0))
 		}
@@ -130,19 +130,19 @@ func parseLocation(s *nginxconf.Setting) (*Location, error) {
 		loc.Name, loc.NoRx = name[2:], true
 	case strings.HasPrefix(name, "~*"):
 		loc.Name = name[2:]
-		return loc, loc.compile(rx.Caseless)
+		return loc, loc.compile(s, rx.Caseless)
 	case strings.HasPrefix(name, "~"):
 		loc.Name = name[1:]
-		return loc, loc.compile(0)
+		return loc, loc.compile(s, 0)
 	default:
 		loc.Name, loc.Named = name, strings.HasPrefix(name, "@")
 	}
 	return loc, nil
 }
 
-func (l *Location) compile(flags rx.Flags) error {
-	re, err := rx.Compile(l.Name, flags)
-	l.Regexp = re
+func (l *Location) compile(s *nginxconf.Setting, flags rx.Flags) error {
+	p, err := ngx.ParsePattern(s, l.Name, flags)
+	l.Regexp = p
 	return err
 }
 

@@ -66,6 +66,10 @@ func (e *Engine) locate(r *ngx.Request) ngx.Outcome {
 	for {
 		r.Scope = r.Scope.Server
 		s, _ := find(r, r.Scope)
+		if r.MatchFailed {
+			r.MatchFailed = false
+			return ngx.Status(500)
+		}
 		if out := e.enter(r, s); out != ngx.Next {
 			return out
 		}

@@ -3,6 +3,7 @@ package location
 import (
 	"fmt"
 	"strings"
+	"unicode"
 
 	"limpet/internal/ngx"
 	"limpet/internal/rx"
@@ -12,16 +13,9 @@ import (
 // Name is one name of a server_name directive.
 type Name struct {
 	Text string // lower-case; as written for a regular expression
-	Re   *rx.Regexp
-	vars []nameCapture
+	Re   *ngx.Pattern
 	File string
 	Line int
-}
-
-// nameCapture is a named group whose value a variable takes.
-type nameCapture struct {
-	group int
-	v     *ngx.Var
 }
 
 func parseNames(s *nginxconf.Setting) ([]Name, error) {
@@ -34,16 +28,12 @@ func parseNames(s *nginxconf.Setting) ([]Name, error) {
 			if err := n.compile(s); err != nil {
 				return nil, err
 			}
-		case text == "", text == "*":
-			if text == "*" {
-				return nil, fmt.Errorf(`server name "%s" is invalid`, text)
-			}
+		case text == "":
+		case text[0] == '*' && (len(text) < 3 || text[1] != '.'), text == ".":
+			return nil, fmt.Errorf(`server name "%s" is invalid`, text)
 		default:
-			if strings.HasPrefix(text, "/") || strings.ContainsRune(text, '/') {
+			if strings.Contains(text, "/") {
 				s.Warn(`server name "%s" has suspicious symbols`, text)
-			}
-			if err := checkWildcard(text); err != nil {
-				return nil, err
 			}
 			n.Text = strings.ToLower(text)
 			if n.Text == "$hostname" {
@@ -55,46 +45,27 @@ func parseNames(s *nginxconf.Setting) ([]Name, error) {
 	return names, nil
 }
 
-// checkWildcard refuses an asterisk that isn't a whole label at one end.
-func checkWildcard(text string) error {
-	bad := fmt.Errorf(`invalid server name or wildcard "%s"`, text)
+// wellFormed reports whether a name is one that the table takes: an asterisk is a whole label at one end.
+func wellFormed(text string) bool {
 	if text == "." || strings.Contains(text, "..") {
-		return bad
+		return text == "."
 	}
-	inner := strings.TrimSuffix(strings.TrimPrefix(text, "*."), ".*")
-	if strings.Contains(inner, "*") {
-		return bad
-	}
-	if strings.HasPrefix(text, "*.") && strings.HasSuffix(text, ".*") {
-		return bad
-	}
-	return nil
+	stars := strings.Count(text, "*")
+	atEnd := len(text) > 2 && (strings.HasPrefix(text, "*.") || strings.HasSuffix(text, ".*"))
+	return stars == 0 || stars == 1 && (atEnd || len(text) > 1 && text[0] == '.')
 }
 
 func (n *Name) compile(s *nginxconf.Setting) error {
 	if n.Text == "~" {
 		return fmt.Errorf(`empty regex in server name "%s"`, n.Text)
 	}
-	re, err := rx.Compile(n.Text[1:], rx.Caseless)
-	if err != nil {
-		return err
+	var flags rx.Flags
+	if strings.ContainsFunc(n.Text, unicode.IsUpper) { // hosts are looked for in lower case
+		flags = rx.Caseless
 	}
-	n.Re = re
-	n.vars, err = captureVars(s, re)
+	var err error
+	n.Re, err = ngx.ParsePattern(s, n.Text[1:], flags)
 	return err
-}
-
-// captureVars makes the variables of a pattern's named groups.
-func captureVars(s *nginxconf.Setting, re *rx.Regexp) ([]nameCapture, error) {
-	var caps []nameCapture
-	for _, g := range re.Names() {
-		v, err := nginxconf.Of[*ngx.VarConf](s.Level.Root()).Vars.Settable(g.Name)
-		if err != nil {
-			return nil, err
-		}
-		caps = append(caps, nameCapture{g.Index, v})
-	}
-	return caps, nil
 }
 
 // nameTable finds a virtual server by a host: exact names, then the longest
@@ -168,10 +139,7 @@ func (t *nameTable) find(r *ngx.Request, host []byte) *ngx.Scope {
 	}
 	for i := range t.regex {
 		n := &t.regex[i]
-		if r.Match(n.name.Re, host) {
-			for _, c := range n.name.vars {
-				c.v.Assign(r, r.Copy(r.Capture(c.group)))
-			}
+		if n.name.Re.Match(r, host) {
 			return n.scope
 		}
 	}

@@ -21,16 +21,17 @@ type op func(r *ngx.Request, st state) state
 
 // newScript makes the step that runs a script.
 func newScript(ops []op) ngx.Step {
-	if len(ops) == 1 {
-		one := ops[0]
-		return func(r *ngx.Request) ngx.Outcome { return one(r, state{quoted: true}).outcome() }
-	}
 	return func(r *ngx.Request) ngx.Outcome { return run(r, ops, state{quoted: true}).outcome() }
 }
 
 func run(r *ngx.Request, ops []op, st state) state {
 	for _, op := range ops {
-		if st = op(r, st); st.done {
+		st = op(r, st)
+		if r.MatchFailed {
+			r.MatchFailed = false
+			return st.end(ngx.Status(500))
+		}
+		if st.done {
 			break
 		}
 	}
