@@ -46,6 +46,7 @@ type Config struct {
 	Root    *Level
 	Files   []File   // in reading order
 	Globs   []string // patterns of include, for watching
+	Watched []string // other files that the configuration is made of, such as Lua code
 	Notices []Notice
 }
 
@@ -188,7 +189,10 @@ func (ld *Loader) statements(lv *Level, sts []*Statement, lexErr *Error) error {
 }
 
 func (ld *Loader) statement(lv *Level, st *Statement, lexErr *Error) error {
-	if st.Name == "include" && !st.HasBlock {
+	if st.Name == "include" {
+		if st.HasBlock {
+			return Errorf(st.File, st.Line, `directive "include" is not terminated by ";"`)
+		}
 		return ld.include(st, func(name string) error { return ld.file(lv, name, st) })
 	}
 	ref, err := ld.find(lv, st)
@@ -287,6 +291,9 @@ func (ld *Loader) notice(severity, file string, line int, format string, args ..
 	}
 	ld.config.Notices = append(ld.config.Notices, Notice{severity, msg})
 }
+
+// Watch notes a file outside the language that the configuration is made of: a change of it is a change of the configuration.
+func (ld *Loader) Watch(name string) { ld.config.Watched = append(ld.config.Watched, name) }
 
 // ConfPath makes a name relative to the configuration file's folder absolute, as nginx does for includes and keys.
 func (ld *Loader) ConfPath(name string) string { return join(ld.ConfPrefix, name) }

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 type Group struct {
 	Name     string
 	Implicit bool // made by proxy_pass, not by an upstream block
+	Port     int  // of an implicit group, as proxy_pass gave it; else 0
 	Peers    []*Peer
 	Primary  []*Peer // of Peers
 	Backup   []*Peer
@@ -50,9 +52,12 @@ type Peer struct {
 	Backup  bool
 	Down    bool // by the file, whatever checks say
 	Drain   bool // by the file: only clients that stick to it
-	Route   string
-	Foreign bool // not of the group: a script chose it
-	Index   int  // in Primary or Backup
+	// What its server line says of it to those who stick: route= (Angie also:
+	// sid=, and SID is true), Tengine's id=, jvm_route's srun_id=.
+	Route, ID, SrunID string
+	SID               bool
+	Foreign           bool // not of the group: a script chose it
+	Index             int  // in Primary or Backup
 	*State
 
 	weight      int
@@ -70,6 +75,7 @@ type Peer struct {
 type State struct {
 	unhealthy atomic.Uint32 // a bit for each check that turned the peer down
 	conns     atomic.Int64
+	drain     atomic.Bool
 
 	// guarded by the Group's mu
 	fails    int
@@ -85,6 +91,9 @@ type Stats struct {
 	Classes                         [6]atomic.Int64 // responses by first digit of the status
 }
 
+// Observe notes the time that a try took, for metrics.
+func (s *Stats) Observe(d time.Duration) {}
+
 // SetDown lets check number n (0-31) turn the peer down or up again.
 func (s *State) SetDown(n uint, down bool) {
 	for {
@@ -99,6 +108,9 @@ func (s *State) SetDown(n uint, down bool) {
 	}
 }
 
+// DownBy reports whether check number n has turned the peer down.
+func (s *State) DownBy(n uint) bool { return s.unhealthy.Load()&(1<<n) != 0 }
+
 // Unhealthy reports whether a check has turned the peer down.
 func (s *State) Unhealthy() bool { return s.unhealthy.Load() != 0 }
 
@@ -107,6 +119,14 @@ func (s *State) Conns() int64 { return s.conns.Load() }
 
 // IsDown reports whether the file or a check keeps requests away from the peer.
 func (p *Peer) IsDown() bool { return p.Down || p.Unhealthy() }
+
+// SetDrain keeps new clients away from the peer, or no longer; those who stick to
+// it go on. It holds beside the file's drain, over reloads.
+func (s *State) SetDrain(on bool) { s.drain.Store(on) }
+
+// Draining reports whether only clients that stick to the peer are sent to it,
+// by the file or by SetDrain.
+func (p *Peer) Draining() bool { return p.Drain || p.drain.Load() }
 
 // Weight returns the configured weight.
 func (p *Peer) Weight() int { return p.weight }
@@ -117,6 +137,9 @@ func (p *Peer) MaxFails() int { return p.maxFails }
 // FailTimeout returns the parameter of the server line.
 func (p *Peer) FailTimeout() time.Duration { return p.failTimeout }
 
+// MaxConns returns the parameter of the server line; 0 is no limit.
+func (p *Peer) MaxConns() int { return p.maxConns }
+
 // Fails returns the number of failures that count against the peer.
 func (g *Group) Fails(p *Peer) int {
 	g.mu.Lock()
@@ -124,11 +147,26 @@ func (g *Group) Fails(p *Peer) int {
 	return p.fails
 }
 
+// Failed reports whether the peer has failed too often of late to be asked.
+func (g *Group) Failed(p *Peer) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return p.failed(time.Now().Unix())
+}
+
 // ClearFails forgets the failures, as a check does that turns a peer up.
 func (g *Group) ClearFails(p *Peer) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	p.fails = 0
+}
+
+// LastFailure returns when the peer failed last and when its failures began to
+// count, in Unix seconds; 0 for never.
+func (g *Group) LastFailure(p *Peer) (accessed, checked int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return p.accessed, p.checked
 }
 
 // Weights returns the current and the effective weight of round robin.
@@ -141,6 +179,29 @@ func (g *Group) Weights(p *Peer) (current, effective int) {
 // Groups are the groups of a configuration, explicit ones first, in the file's order.
 type Groups struct{ List []*Group }
 
+// Named returns the group that a host of a URL names: an upstream block's name,
+// or the host and port that an implicit group was made of; nil when there is none.
+func (gs *Groups) Named(host string) *Group {
+	for _, g := range gs.List {
+		if g.Name == host && !g.Implicit {
+			return g
+		}
+	}
+	return nil
+}
+
+// Single returns a group that lives as long as a request, of addresses that came by variables.
+func Single(name string, addrs ...string) *Group {
+	g := &Group{Name: name, Implicit: true, Conf: new(Conf), Balancer: roundRobin{}, tries: len(addrs)}
+	for i, a := range addrs {
+		p := Foreign(a)
+		p.Foreign, p.Index, p.effectiveWeight = false, i, 1
+		g.Peers = append(g.Peers, p)
+	}
+	g.Primary = g.Peers
+	return g
+}
+
 // Find returns the group of that name, host or host:port; nil when there is none.
 func (gs *Groups) Find(name []byte) *Group {
 	for _, g := range gs.List {
@@ -148,7 +209,25 @@ func (gs *Groups) Find(name []byte) *Group {
 			return g
 		}
 	}
+	i := bytes.IndexByte(name, ':')
+	if i < 0 {
+		return nil
+	}
+	port, ok := nginxconf.ParseNum(string(name[i+1:]))
+	for _, g := range gs.List {
+		if ok && string(name[:i]) == g.Name && port == g.Port {
+			return g
+		}
+	}
 	return nil
+}
+
+// FullName returns the group's name as Lua and status pages show it: with the port where proxy_pass gave one.
+func (g *Group) FullName() string {
+	if g.Port == 0 {
+		return g.Name
+	}
+	return g.Name + ":" + strconv.Itoa(g.Port)
 }
 
 // Module returns the upstream module.
@@ -179,7 +258,7 @@ func buildAll(b *ngx.Build) error {
 	return nil
 }
 
-// Check resolves the hosts of implicit groups.
+// Check resolves the hosts of implicit groups and looks at the zones' sizes.
 func (c *Conf) Check(lv *nginxconf.Level) error {
 	if lv.Context != nginxconf.HTTP {
 		return nil
@@ -201,7 +280,7 @@ func (c *Conf) Check(lv *nginxconf.Level) error {
 		}
 		sp.servers = []*serverSpec{{addrs: addrs, weight: 1}}
 	}
-	return nil
+	return c.checkZones()
 }
 
 func isUnix(name string) bool { return len(name) > 5 && name[:5] == "unix:" }
@@ -253,7 +332,7 @@ func (sp *spec) build(b *ngx.Build, outer *Conf) error {
 func (g *Group) addPeer(b *ngx.Build, sp *spec, sv *serverSpec, addr string) {
 	p := &Peer{
 		Name: []byte(addr), Network: "tcp", Addr: addr, Server: sv.text, Backup: sv.backup, Down: sv.down, Drain: sv.drain,
-		Route: sv.route, weight: sv.weight, effectiveWeight: sv.weight, maxFails: sv.maxFails, maxConns: sv.maxConns,
+		Route: sv.route, ID: sv.id, SrunID: sv.srunID, SID: sv.sid, weight: sv.weight, effectiveWeight: sv.weight, maxFails: sv.maxFails, maxConns: sv.maxConns,
 		failTimeout: sv.failTimeout, slowStart: sv.slowStart,
 	}
 	if isUnix(addr) {
@@ -271,7 +350,7 @@ func (g *Group) addPeer(b *ngx.Build, sp *spec, sv *serverSpec, addr string) {
 		g.Primary = append(g.Primary, p)
 	}
 	g.Peers = append(g.Peers, p)
-	if !sv.down {
+	if !sv.down && !sv.drain {
 		g.tries++
 	}
 }
@@ -282,6 +361,19 @@ func Foreign(addr string) *Peer {
 	p := &Peer{Name: []byte(addr), Network: "tcp", Addr: addr, Foreign: true, weight: 1, State: new(State)}
 	if isUnix(addr) {
 		p.Network, p.Addr = "unix", addr[5:]
+	}
+	return p
+}
+
+// Foreign returns a peer for a script's choice: one whose address is a peer's of
+// the group shares that one's State, so that its requests are counted there.
+func (g *Group) Foreign(addr string) *Peer {
+	p := Foreign(addr)
+	for _, own := range g.Peers {
+		if string(own.Name) == addr {
+			p.State, p.Server = own.State, own.Server
+			break
+		}
 	}
 	return p
 }

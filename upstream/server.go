@@ -25,6 +25,9 @@ type serverSpec struct {
 	drain       bool
 	resolve     bool
 	route       string
+	sid         bool   // route came as Angie's sid=
+	id          string // Tengine's
+	srunID      string // jvm_route's
 	service     string
 }
 
@@ -57,10 +60,10 @@ func (sv *serverSpec) param(sp *spec, p string) error {
 		sv.backup = true
 		return nil
 	case "down":
-		sv.down = true
+		sv.down, sv.drain = true, false
 		return nil
-	case "drain":
-		sv.drain = true
+	case "drain": // of down and drain the later holds
+		sv.drain, sv.down = true, false
 		return nil
 	case "resolve":
 		sv.resolve = true
@@ -103,14 +106,40 @@ func (sv *serverSpec) param(sp *spec, p string) error {
 		return dur(&sv.failTimeout)
 	case "slow_start":
 		return dur(&sv.slowStart)
-	case "route":
-		sv.route = value
+	case "route", "sid":
+		return sv.setRoute(name, value)
+	case "id":
+		if value == "" {
+			return bad
+		}
+		sv.id = value
+		return nil
+	case "srun_id":
+		if value == "" {
+			return bad
+		}
+		sv.srunID = value
 		return nil
 	case "service":
 		sv.service = value
 		return nil
 	}
 	return bad
+}
+
+// maxRoute is nginx's bound on the length of a route.
+const maxRoute = 32
+
+// setRoute takes route=, or sid= as Angie also calls it.
+func (sv *serverSpec) setRoute(name, value string) error {
+	switch {
+	case value == "":
+		return fmt.Errorf("%s is empty", name)
+	case len(value) > maxRoute:
+		return fmt.Errorf("%s is longer than %d", name, maxRoute)
+	}
+	sv.route, sv.sid = value, name == "sid"
+	return nil
 }
 
 // resolve finds the addresses of host[:port] or unix:path, all of a name's.
@@ -122,13 +151,22 @@ func resolve(s *nginxconf.Setting, text string, defaultPort int) ([]string, erro
 	return addrs, nil
 }
 
+// maxUnixPath is the longest path of a unix socket.
+const maxUnixPath = 107
+
 // lookup is resolve without the statement; the error is nginx's word for what is wrong.
 func lookup(text string, defaultPort int, offline bool) ([]string, error) {
 	if path, ok := strings.CutPrefix(text, "unix:"); ok {
 		if path == "" {
 			return nil, fmt.Errorf("no path in the unix domain socket")
 		}
+		if len(path) > maxUnixPath {
+			return nil, fmt.Errorf("too long path in the unix domain socket")
+		}
 		return []string{text}, nil
+	}
+	if strings.ContainsAny(text, "/?") {
+		return nil, fmt.Errorf("invalid host")
 	}
 	host, port := text, strconv.Itoa(defaultPort)
 	if strings.HasPrefix(text, "[") {
@@ -138,17 +176,20 @@ func lookup(text string, defaultPort int, offline bool) ([]string, error) {
 		}
 		host = text[1:end]
 		if rest := text[end+1:]; rest != "" {
-			port = strings.TrimPrefix(rest, ":")
+			if rest[0] != ':' {
+				return nil, fmt.Errorf("invalid host")
+			}
+			port = rest[1:]
 		}
 	} else if i := strings.IndexByte(text, ':'); i >= 0 {
 		host, port = text[:i], text[i+1:]
 	}
-	if host == "" {
-		return nil, fmt.Errorf("no host")
-	}
 	n, ok := nginxconf.ParseNum(port)
 	if !ok || n < 1 || n > 65535 {
 		return nil, fmt.Errorf("invalid port")
+	}
+	if host == "" {
+		return nil, fmt.Errorf("no host")
 	}
 	if a, err := netip.ParseAddr(host); err == nil {
 		return []string{netip.AddrPortFrom(a, uint16(n)).String()}, nil

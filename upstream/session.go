@@ -17,13 +17,39 @@ type Session struct {
 	Number int
 	// Hash is the balancer's own from try to try.
 	Hash uint32
-	// Mark is the stickiness's own from try to try.
-	Mark any
+	// Mark and Stamp are the stickiness's own from try to try.
+	Mark  any
+	Stamp int64
+	// Own is the client's own peer where Choose couldn't return it: a backup peer,
+	// asked when the backup peers' turn comes, or one that is down, asked where the
+	// group fails open.
+	Own *Peer
 	// Refusal is the status to answer with when Next returned nil; 0 is 502, no live upstreams.
 	Refusal int
+	// MaxTries is proxy_next_upstream_tries, which bounds what a script may add to Tries; 0: no bound.
+	MaxTries int
+	// LastOutcome tells how the try before went.
+	LastOutcome Outcome
+	// Asked is what a script wants of this try and later ones; the zero value changes nothing.
+	Asked Asked
 	backup  bool // the backup peers' turn
 	tried   []uint64
 	inline  [2]uint64 // tried of groups of up to 128 peers
+}
+
+// Asked is what balancer_by_lua asks for besides a peer (ngx.balancer). Who talks
+// to the peer honours it; zero values leave the location's settings in force.
+type Asked struct {
+	Connect, Send, Read time.Duration // set_timeouts
+	// Keep says that the connection is to be kept, whatever the group's keepalive
+	// says, for KeepIdle and KeepRequests requests (0: no bound).
+	Keep         bool
+	KeepIdle     time.Duration
+	KeepRequests int
+	LocalAddr    string // bind_to_local_addr: an address, or address:port
+	Recreate     bool   // the request is to be made anew, variables and all; to be cleared by who does it
+	TLS          *bool  // set_upstream_tls
+	Host         string // of set_current_peer: for SNI and for keeping connections apart
 }
 
 // Outcome is how a try went, as it counts against the peer.
@@ -56,6 +82,15 @@ type Sticky interface {
 	// Answered tells that the answer's head of p was taken over into s.Request.Out
 	// and s.Request.UpHead and is about to go to the client.
 	Answered(s *Session, p *Peer)
+	// Ended tells how the try with p ended.
+	Ended(s *Session, p *Peer, out Outcome)
+}
+
+// Charger is a Balancer that takes note of a peer that a client sticks to, so
+// that it gets the fewer new ones.
+type Charger interface {
+	// Charge counts p, one of peers, as picked. The group is locked.
+	Charge(s *Session, peers []*Peer, p *Peer, now int64)
 }
 
 // Script chooses the peer of every try (balancer_by_lua).
@@ -132,11 +167,17 @@ func (s *Session) pick(now int64) *Peer {
 		}
 	}
 	if s.backup {
+		if p := s.Own; p != nil && p.Backup && s.May(p, now) {
+			return p
+		}
 		if p := s.among(g.Backup, now); p != nil {
 			return p
 		}
 	}
 	if g.FailOpen {
+		if p := s.Own; p != nil && !p.Down && p.Unhealthy() && !s.Tried(p) {
+			return p
+		}
 		for _, p := range g.Peers {
 			if !p.Down && p.Unhealthy() && !s.Tried(p) {
 				return p
@@ -149,7 +190,7 @@ func (s *Session) pick(now int64) *Peer {
 func (s *Session) among(peers []*Peer, now int64) *Peer {
 	if len(peers) == 1 && len(s.Group.Peers) == 1 {
 		// nginx's single peer: failures don't take it out, and it may be tried again
-		if p := peers[0]; !p.IsDown() && !p.full() {
+		if p := peers[0]; !p.IsDown() && !p.Draining() && !p.full() {
 			return p
 		}
 		return nil
@@ -161,8 +202,15 @@ func (s *Session) among(peers []*Peer, now int64) *Peer {
 func (s *Session) take(p *Peer, now int64) bool {
 	g := s.Group
 	g.mu.Lock()
-	ok := len(g.Peers) == 1 && !p.IsDown() || s.May(p, now)
+	ok := len(g.Peers) == 1 && !p.IsDown() && !p.full() || s.May(p, now)
 	if ok {
+		if c, is := g.Balancer.(Charger); is && len(g.Peers) > 1 {
+			peers := g.Primary
+			if p.Backup {
+				peers = g.Backup
+			}
+			c.Charge(s, peers, p, now)
+		}
 		s.mark(p)
 	}
 	g.mu.Unlock()
@@ -179,7 +227,12 @@ func (s *Session) May(p *Peer, now int64) bool {
 	if p.Down || p.Unhealthy() || s.Tried(p) || p.full() {
 		return false
 	}
-	return p.maxFails == 0 || p.fails < p.maxFails || now-p.checked > int64(p.failTimeout/time.Second)
+	return !p.failed(now)
+}
+
+// failed reports whether failures keep requests away from the peer. The group is locked.
+func (p *Peer) failed(now int64) bool {
+	return p.maxFails > 0 && p.fails >= p.maxFails && now-p.checked <= int64(p.failTimeout/time.Second)
 }
 
 func (p *Peer) full() bool { return p.maxConns > 0 && p.conns.Load() >= int64(p.maxConns) }
@@ -209,8 +262,12 @@ func (s *Session) Done(out Outcome) {
 		return
 	}
 	s.Peer = nil
+	s.LastOutcome = out
 	p.conns.Add(-1)
 	s.Tries--
+	if g.Sticky != nil {
+		g.Sticky.Ended(s, p, out)
+	}
 	if p.Foreign {
 		return
 	}
@@ -247,7 +304,7 @@ func (roundRobin) Pick(s *Session, peers []*Peer, now int64) *Peer {
 	var best *Peer
 	total := 0
 	for _, p := range peers {
-		if !s.May(p, now) || p.Drain {
+		if !s.May(p, now) || p.Draining() {
 			continue
 		}
 		p.currentWeight += p.effectiveWeight
@@ -265,6 +322,32 @@ func (roundRobin) Pick(s *Session, peers []*Peer, now int64) *Peer {
 	best.currentWeight -= total
 	best.Checked(now)
 	return best
+}
+
+// Charge implements Charger. A peer that many clients stick to is charged no
+// further than one round's worth, so that it isn't kept from new ones for long.
+// https://nginx.org/en/docs/http/ngx_http_upstream_module.html#sticky
+func (roundRobin) Charge(s *Session, peers []*Peer, p *Peer, now int64) {
+	total := 0
+	for _, q := range peers {
+		total += q.weight
+	}
+	if p.currentWeight <= -(total - p.weight) {
+		return
+	}
+	total = 0
+	for _, q := range peers {
+		if q != p && (!s.May(q, now) || q.Draining()) {
+			continue
+		}
+		q.currentWeight += q.effectiveWeight
+		total += q.effectiveWeight
+		if q.effectiveWeight < q.weight {
+			q.effectiveWeight++
+		}
+	}
+	p.currentWeight -= total
+	p.Checked(now)
 }
 
 // Checked notes that a peer that had failed is given another chance. The group is locked.

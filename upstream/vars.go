@@ -48,6 +48,18 @@ func Vars() []ngx.Variable {
 		list("upstream_response_length", number(func(t *ngx.Try) int64 { return t.Length }), "Lengths of the answers' bodies."),
 		list("upstream_bytes_received", number(func(t *ngx.Try) int64 { return t.Received }), "Bytes received."),
 		list("upstream_bytes_sent", number(func(t *ngx.Try) int64 { return t.Sent }), "Bytes sent."),
+		{Name: "upstream_http_", Doc: "A field of the header of the last peer's answer.", Make: func(name string) ngx.Getter {
+			return func(r *ngx.Request, b []byte) ([]byte, bool) { return r.UpHead.AppendJoined(b, name, ", ", true) }
+		}},
+		{Name: "upstream_trailer_", Doc: "A field behind the body of the last peer's answer.", Make: func(name string) ngx.Getter {
+			return func(r *ngx.Request, b []byte) ([]byte, bool) { return r.UpTrailer.AppendJoined(b, name, ", ", true) }
+		}},
+		{Name: "upstream_cookie_", Doc: "A cookie that the last peer's answer sets.", Make: func(name string) ngx.Getter {
+			return func(r *ngx.Request, b []byte) ([]byte, bool) {
+				v, ok := r.UpHead.SetCookie(name)
+				return append(b, v...), ok
+			}
+		}},
 	}
 }
 

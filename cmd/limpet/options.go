@@ -32,6 +32,7 @@ func parseOptions(args []string) (*options, error) {
 	unsupported := long.String("unsupported", "error", "")
 	long.BoolVar(&o.watch, "watch", true, "")
 	long.StringSliceVar(&o.StickyLegacy, "sticky-legacy", nil, "")
+	luaMode := long.String("lua", "native", "")
 	for len(args) > 0 {
 		arg := args[0]
 		args = args[1:]
@@ -55,6 +56,13 @@ func parseOptions(args []string) (*options, error) {
 	case "error":
 	default:
 		return nil, fmt.Errorf(`invalid option: "--unsupported=%s"`, *unsupported)
+	}
+	switch *luaMode {
+	case "run":
+		o.RunLua = true
+	case "native":
+	default:
+		return nil, fmt.Errorf(`invalid option: "--lua=%s"`, *luaMode)
 	}
 	for _, m := range *remaps {
 		from, to, ok := strings.Cut(m, "=")

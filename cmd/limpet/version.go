@@ -47,5 +47,6 @@ limpet's own:
   --offline               : with -t: no name resolution, no keys or logs opened, no root
   --unsupported=warn      : skip directives that are known but not supported, with a warning
   --watch=false           : don't reload when a file of the configuration changes
+  --lua=run               : run every balancer script, also those that limpet does natively
   --sticky-legacy NAME,.. : cookie names to look under besides the configured one
 `

@@ -28,3 +28,13 @@ func Errno(err error) string {
 	}
 	return "(" + strconv.Itoa(int(e)) + ": " + string(text) + ")"
 }
+
+// IsUnreachable reports the system's errors of a peer that isn't there, which nginx logs at level error, not crit.
+func IsUnreachable(err error) bool {
+	for _, e := range []syscall.Errno{syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.ENETDOWN, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.EHOSTUNREACH} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}

@@ -57,6 +57,7 @@ func (c *conn) ReadBody(r *ngx.Request, p []byte) (int, error) {
 	n, err := c.readRaw(p)
 	b.remain -= int64(n)
 	b.got += int64(n)
+	r.Received += int64(n)
 	b.done = b.remain == 0
 	return n, c.bodyError(r, err)
 }
@@ -88,6 +89,7 @@ func (c *conn) readChunked(r *ngx.Request, p []byte) (int, error) {
 		}
 		copied := copy(p, data)
 		x.r += n
+		r.Received += int64(n)
 		b.got += int64(copied)
 		if limit := r.Scope.Core.ClientMaxBodySize.V; limit > 0 && b.got+b.dec.Pending() > limit {
 			return 0, &ngx.StatusError{Status: 413, Msg: fmt.Sprintf("client intended to send too large chunked body: %d+%d bytes", b.got-int64(copied), b.dec.Pending()+int64(copied))}

@@ -24,7 +24,7 @@ type headReader struct {
 	large    int // large buffers in use
 	deadline time.Time
 	action   string
-	fresh    bool // the limit was moved to the line at hand
+	start    int // of the request line, in x.in
 }
 
 // readHead reads and parses a request's head into r. The error is a *parseError
@@ -35,7 +35,10 @@ func (c *conn) readHead(ep *ngx.Endpoint, r *ngx.Request) error {
 	h := headReader{c: c, r: r, core: core, limit: x.r + int(core.ClientHeaderBufferSize.V), action: "request line"}
 	if x.w > x.r {
 		h.action = "pipelined request line"
+		r.Pipelined = true
 	}
+	h.start = x.r
+	defer func() { r.Received = int64(x.r - h.start) }()
 	h.deadline = r.Start.Add(core.ClientHeaderTimeout.V)
 	c.client.Requests++
 	x.body = bodyReader{done: true, trailer: x.body.trailer}
@@ -95,6 +98,7 @@ func (h *headReader) line(l *requestLine) error {
 				return err
 			}
 			if n > 0 {
+				h.start = x.r
 				x.r += n
 				return nil
 			}

@@ -43,11 +43,12 @@ type conn struct {
 	client     ngx.Client
 	x          *exchange // nil while idle
 	busy       atomic.Bool
-	eof        bool // the client won't send more
-	broken     bool // nothing can be sent any more
-	linger     bool // the client may still be sending: read on before closing
-	plainOnTLS bool // a request without TLS came to a port with it
-	reset      bool // close with a reset (444 and time-outs under reset_timedout_connection)
+	eof        bool        // the client won't send more
+	broken     bool        // nothing can be sent any more
+	linger     bool        // the client may still be sending: read on before closing
+	plainOnTLS bool        // a request without TLS came to a port with it
+	reset      bool        // close with a reset (444 and time-outs under reset_timedout_connection)
+	idle       func() bool // becomeIdle, made once
 }
 
 // exchange is what a connection needs while it serves a request, from a pool.
@@ -59,9 +60,12 @@ type exchange struct {
 	out  []byte // to be sent
 	// of the answer being written
 	chunked  bool
+	inChunk  bool // the line end behind the last chunk is still due
 	headLen  int
 	sent     int64 // bytes of this answer on their way, head included
 	hijacked bool
+	// held says that the whole answer is in out and is sent as the wait for the next request begins.
+	held bool
 }
 
 const (
@@ -135,6 +139,17 @@ func (s *Server) Shutdown() {
 	s.idle.Wait()
 }
 
+// Drop closes the idle connections of a listener, whose Acquire returns nil from now on.
+func (s *Server) Drop(l *ngx.Listener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		if c.client.Listener == l && !c.busy.Load() {
+			c.tc.Abort()
+		}
+	}
+}
+
 // Abort closes all connections whatever they do.
 func (s *Server) Abort() {
 	s.closing.Store(true)
@@ -149,6 +164,9 @@ func (s *Server) Abort() {
 func (c *conn) open() bool {
 	tc := c.tc
 	ep := c.client.Listener.Acquire()
+	if ep == nil {
+		return false
+	}
 	defer ep.Release()
 	core := ep.Default.Core
 	c.client.Addr, c.client.Local = tc.Remote(), tc.Local()
@@ -179,25 +197,43 @@ func (c *conn) serveHTTP2(ep *ngx.Endpoint) bool {
 
 // serve waits for a request, serves it and says whether the connection lives on.
 func (c *conn) serve() bool {
-	if c.x == nil && !c.wait() {
+	if (c.x == nil || c.x.held) && !c.wait() {
 		return false
 	}
 	ep := c.client.Listener.Acquire()
+	if ep == nil {
+		return false
+	}
 	again := c.request(ep)
 	ep.Release()
 	if again && c.srv.closing.Load() {
+		c.unhold()
 		return false
 	}
 	return again
 }
 
-// wait waits for the first byte of a request, without a buffer.
-func (c *conn) wait() bool {
+// becomeIdle gives everything back that only a request needs. False means that the
+// connection is to be closed instead.
+func (c *conn) becomeIdle() bool {
+	c.release()
 	c.busy.Store(false)
-	if c.srv.closing.Load() {
+	return !c.srv.closing.Load()
+}
+
+// wait sends an answer that was held, and waits for the first byte of a request, without a buffer.
+func (c *conn) wait() bool {
+	var err error
+	if c.x != nil {
+		if c.idle == nil {
+			c.idle = c.becomeIdle
+		}
+		err = c.tc.WriteWait(c.x.out, c.idle)
+	} else if !c.becomeIdle() {
 		return false
+	} else {
+		err = c.tc.Wait()
 	}
-	err := c.tc.Wait()
 	c.busy.Store(true)
 	if err != nil {
 		c.idleError(err)
@@ -248,8 +284,12 @@ func (c *conn) request(ep *ngx.Endpoint) bool {
 // finish ends the exchange: what is left of the body is read, the connection kept or not.
 func (c *conn) finish(r *ngx.Request) bool {
 	x := c.x
+	if x.held && !x.body.done {
+		c.unhold()
+	}
 	keep := r.KeepAlive && !c.broken && !c.eof && !x.hijacked
 	core := r.Scope.Core
+	r.End()
 	r.Body.Close()
 	if !x.hijacked && !x.body.done {
 		if keep {
@@ -259,6 +299,7 @@ func (c *conn) finish(r *ngx.Request) bool {
 		}
 	}
 	if !keep {
+		c.unhold()
 		c.linger = c.linger || x.w > x.r && !x.hijacked
 		if core.LingeringClose.V == ngx.LingerAlways {
 			c.linger = true
@@ -274,10 +315,12 @@ func (c *conn) finish(r *ngx.Request) bool {
 	if x.w > x.r {
 		x.w = copy(x.in, x.in[x.r:x.w])
 		x.r = 0
-		return true
+		return !x.held || c.unhold() == nil
 	}
 	c.tc.SetReadTimeout(core.KeepAliveTimeout.V.Timeout)
-	c.release()
+	if !x.held {
+		c.release()
+	}
 	return true
 }
 

@@ -1,5 +1,11 @@
 package http1
 
+import (
+	"bytes"
+
+	"limpet/internal/ngx"
+)
+
 // normalize appends the path of a target to dst as $uri shows it: escapes
 // decoded, /./ and /../ resolved, adjacent slashes merged if asked for. It stops
 // at ? and #, decoded ones are plain bytes. args is what follows the ?. ok is
@@ -48,6 +54,28 @@ func normalize(dst, target []byte, merge bool) (path, args []byte, ok bool) {
 	}
 	dst, _, ok = closeSegment(dst, base, seg)
 	return dst, nil, ok
+}
+
+// Unescape decodes the path of a URI that a peer names (X-Accel-Redirect), its
+// arguments left as they are. ok is false for one that climbs above the root or has a NUL.
+func Unescape(r *ngx.Request, uri []byte) (path []byte, ok bool) {
+	out := r.Alloc(len(uri))[:0]
+	i := 0
+	for ; i < len(uri) && uri[i] != '?'; i++ {
+		c := uri[i]
+		if c == '%' && i+2 < len(uri) && unhex(uri[i+1]) >= 0 && unhex(uri[i+2]) >= 0 {
+			c = byte(unhex(uri[i+1])<<4 | unhex(uri[i+2]))
+			i += 2
+		}
+		if c == 0 {
+			return nil, false
+		}
+		out = append(out, c)
+	}
+	if bytes.Contains(out, []byte("/../")) || bytes.HasSuffix(out, []byte("/..")) || bytes.HasPrefix(out, []byte("../")) {
+		return nil, false
+	}
+	return append(out, uri[i:]...), true
 }
 
 // closeSegment resolves the segment that begins at seg when it is . or .. and

@@ -2,6 +2,7 @@ package http1
 
 import (
 	"errors"
+	"io"
 	"os"
 	"strconv"
 	"time"
@@ -12,7 +13,7 @@ import (
 
 func (x *exchange) startAnswer() {
 	x.out = x.out[:0]
-	x.chunked, x.hijacked = false, false
+	x.chunked, x.inChunk, x.hijacked, x.held = false, false, false, false
 	x.headLen, x.sent = 0, 0
 }
 
@@ -45,7 +46,7 @@ func (c *conn) framing(r *ngx.Request) {
 	switch {
 	case r.Out.Status == 101, r.HeaderOnly, r.Out.Length >= 0:
 	case r.Proto >= ngx.HTTP11 && core.ChunkedEncoding.V:
-		x.chunked = true
+		x.chunked, r.Out.Chunked = true, true
 	default:
 		r.KeepAlive = false
 	}
@@ -179,8 +180,12 @@ func (c *conn) Write(r *ngx.Request, p []byte) error {
 func (c *conn) write(p []byte) error {
 	x := c.x
 	if x.chunked {
+		if x.inChunk {
+			x.out = append(x.out, "\r\n"...)
+		}
 		x.out = strconv.AppendInt(x.out, int64(len(p)), 16)
 		x.out = append(x.out, "\r\n"...)
+		x.inChunk = true
 	}
 	if len(x.out)+len(p)+2 <= cap(x.out) {
 		x.out = append(x.out, p...)
@@ -191,9 +196,6 @@ func (c *conn) write(p []byte) error {
 		if err != nil {
 			return c.writeError(err)
 		}
-	}
-	if x.chunked {
-		x.out = append(x.out, "\r\n"...)
 	}
 	return nil
 }
@@ -258,13 +260,38 @@ func (c *conn) writeError(err error) error {
 func (c *conn) Finish(r *ngx.Request) error {
 	x := c.x
 	if x.chunked && !r.HeaderOnly {
+		if x.inChunk {
+			x.out = append(x.out, "\r\n"...)
+		}
 		x.out = append(x.out, "0\r\n"...)
 		x.out = append(appendFields(x.out, &r.Out.Trailer), "\r\n"...)
+	}
+	if x.sent == 0 && c.mayHold(r) {
+		x.held = true
+		r.BytesSent = int64(len(x.out))
+		r.BodySent = max(r.BytesSent-int64(x.headLen), 0)
+		return nil
 	}
 	err := c.flush()
 	r.BytesSent = x.sent
 	r.BodySent = max(x.sent-int64(x.headLen), 0)
 	return err
+}
+
+// mayHold reports whether an answer that is whole in the buffer is sent together
+// with the wait for the next request: the connection lives on, and there is none yet.
+func (c *conn) mayHold(r *ngx.Request) bool {
+	x := c.x
+	return r.KeepAlive && !c.broken && !c.eof && !x.hijacked && x.r == x.w && x.body.done && len(x.out) > 0 && !c.tc.Secure()
+}
+
+// unhold sends what was held.
+func (c *conn) unhold() error {
+	if c.x == nil || !c.x.held {
+		return nil
+	}
+	c.x.held = false
+	return c.flush()
 }
 
 // SendFile implements ngx.Wire.
@@ -276,11 +303,26 @@ func (c *conn) SendFile(r *ngx.Request, f *os.File, off, n int64) error {
 	if c.x.chunked || rate > 0 {
 		return c.copyFile(r, f, off, n)
 	}
+	// The file's beginning goes out together with the head, a small file whole.
+	x := c.x
+	if room := int64(cap(x.out) - len(x.out)); room > 0 {
+		m, err := f.ReadAt(x.out[len(x.out):len(x.out)+int(min(room, n))], off)
+		x.out = x.out[:len(x.out)+m]
+		if off, n = off+int64(m), n-int64(m); n == 0 {
+			return nil
+		}
+		if err != nil && err != io.EOF {
+			return err
+		}
+	}
 	if err := c.flush(); err != nil {
 		return err
 	}
 	sent, err := c.tc.SendFile(f, off, n)
-	c.x.sent += sent
+	x.sent += sent
+	if err == io.ErrUnexpectedEOF {
+		r.Critf(`file "%s" was truncated while it was sent`, f.Name())
+	}
 	if err != nil {
 		return c.writeError(err)
 	}
@@ -292,6 +334,9 @@ func (c *conn) copyFile(r *ngx.Request, f *os.File, off, n int64) error {
 	for n > 0 {
 		m, err := f.ReadAt(buf[:min(int64(len(buf)), n)], off)
 		if m == 0 {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
 			return err
 		}
 		if err := c.Write(r, buf[:m]); err != nil {
@@ -300,6 +345,33 @@ func (c *conn) copyFile(r *ngx.Request, f *os.File, off, n int64) error {
 		off, n = off+int64(m), n-int64(m)
 	}
 	return nil
+}
+
+// Splice implements ngx.Splicer.
+func (c *conn) Splice(r *ngx.Request, src *tcp.Conn, n int64, stop func() bool) (moved int64, srcErr, clientErr error) {
+	if rate, _ := r.Rate(); rate > 0 || c.x.chunked || r.HeaderOnly || c.tc.Secure() {
+		return 0, tcp.ErrUnsupported, nil
+	}
+	if err := c.flush(); err != nil {
+		return 0, nil, err
+	}
+	pipe, err := tcp.NewPipe()
+	if err != nil {
+		return 0, tcp.ErrUnsupported, nil
+	}
+	defer pipe.Close()
+	for moved < n && !stop() {
+		m, srcErr, dstErr := pipe.Move(c.tc, src, n-moved)
+		moved += int64(m)
+		c.x.sent += int64(m)
+		switch {
+		case dstErr != nil:
+			return moved, nil, c.writeError(dstErr)
+		case srcErr != nil:
+			return moved, srcErr, nil
+		}
+	}
+	return moved, nil, nil
 }
 
 // Hijack implements ngx.Wire.

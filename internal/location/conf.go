@@ -26,6 +26,7 @@ type Conf struct {
 	Internal   nginxconf.Opt[bool]
 	ErrorPages nginxconf.List[ErrorPage]
 	hasHTTP    bool
+	listens    map[string]*noted // at the http level: the addresses read so far
 }
 
 // Directives lists the directives of the tree.
@@ -60,6 +61,14 @@ type Location struct {
 	NoRx   bool   // ^~
 	Regexp *ngx.Pattern
 }
+
+// AliasOf implements ngx.Aliased.
+func (l *Location) AliasOf() (cut int, regex, named bool) {
+	return len(l.Name), l.Regexp != nil, l.Named
+}
+
+// IsPrefix implements ngx.Place.
+func (l *Location) IsPrefix() bool { return l.Regexp == nil && !l.Named }
 
 // limitExcept is what a limit_except{} keeps at its level.
 type limitExcept struct{ methods []string }

@@ -187,13 +187,26 @@ func (e *Engine) access(r *ngx.Request) ngx.Outcome {
 				denied = out
 			}
 		default:
-			return out
+			return e.delayed(r, out)
 		}
 	}
 	if denied == ngx.Status(403) {
 		r.Errorf("access forbidden by rule")
 	}
-	return denied
+	return e.delayed(r, denied)
+}
+
+// delayed holds an answer with 401 back for auth_delay.
+func (e *Engine) delayed(r *ngx.Request, out ngx.Outcome) ngx.Outcome {
+	d := r.Scope.Core.AuthDelay.V
+	if out != ngx.Status(401) || d == 0 {
+		return out
+	}
+	r.Infof("delaying unauthorized request")
+	if r.Client.Conn.Sleep(d) != nil {
+		return ngx.Status(499)
+	}
+	return out
 }
 
 // end answers with what the phases came to, following error pages and internal redirects.
@@ -204,6 +217,8 @@ func (e *Engine) end(r *ngx.Request, out ngx.Outcome) {
 			return
 		case out == ngx.Redirect:
 			out = e.again(r)
+		case out == ngx.Close && r.Replaced != 0:
+			out, r.Replaced = ngx.Status(r.Replaced), 0
 		case out == ngx.Close:
 			e.abandon(r)
 			return
@@ -245,7 +260,7 @@ func (e *Engine) again(r *ngx.Request) ngx.Outcome {
 		r.Errorf(`rewrite or internal redirection cycle while internally redirecting to "%s"`, r.Path)
 		return ngx.Status(500)
 	}
-	r.PathChanged, r.PathFree = true, false
+	r.PathChanged, r.PathFree, r.BelowAlias = true, false, false
 	return e.server(r)
 }
 
@@ -350,6 +365,7 @@ func (e *Engine) builtin(r *ngx.Request, status int) ngx.Outcome {
 	var zero ngx.Response
 	o.LastModified = zero.LastModified
 	o.AcceptRanges = false
+	r.ClearETag()
 	page := appendPage(nil, r, status)
 	if status == 204 || len(page) == 0 {
 		o.Length = 0
@@ -375,7 +391,13 @@ func (e *Engine) Subrequest(sub *ngx.Request, sink ngx.Sink) int {
 		sink = drop{}
 	}
 	sub.Wire = &subWire{Sink: sink, main: sub.Main.Wire}
-	out := e.server(sub)
+	var out ngx.Outcome
+	if name := sub.Named; name != "" {
+		sub.Named = ""
+		out = e.toNamed(sub, name)
+	} else {
+		out = e.server(sub)
+	}
 	e.end(sub, out)
 	if sub.Scope.Core.LogSubrequest.V {
 		logRequest(sub)

@@ -14,6 +14,7 @@ import (
 type Name struct {
 	Text string // lower-case; as written for a regular expression
 	Re   *ngx.Pattern
+	bad  bool // not a name that a host can have
 	File string
 	Line int
 }
@@ -32,9 +33,10 @@ func parseNames(s *nginxconf.Setting) ([]Name, error) {
 		case text[0] == '*' && (len(text) < 3 || text[1] != '.'), text == ".":
 			return nil, fmt.Errorf(`server name "%s" is invalid`, text)
 		default:
-			if strings.Contains(text, "/") {
+			if strings.ContainsRune(text, '/') {
 				s.Warn(`server name "%s" has suspicious symbols`, text)
 			}
+			n.bad = badWildcard(text)
 			n.Text = strings.ToLower(text)
 			if n.Text == "$hostname" {
 				n.Text = hostname()
@@ -45,14 +47,20 @@ func parseNames(s *nginxconf.Setting) ([]Name, error) {
 	return names, nil
 }
 
-// wellFormed reports whether a name is one that the table takes: an asterisk is a whole label at one end.
-func wellFormed(text string) bool {
-	if text == "." || strings.Contains(text, "..") {
-		return text == "."
+// badWildcard reports whether a name has an asterisk that isn't a whole label at
+// one end, or an empty label. nginx minds only where an address has several servers.
+func badWildcard(text string) bool {
+	if strings.Contains(text, "..") {
+		return true
 	}
-	stars := strings.Count(text, "*")
-	atEnd := len(text) > 2 && (strings.HasPrefix(text, "*.") || strings.HasSuffix(text, ".*"))
-	return stars == 0 || stars == 1 && (atEnd || len(text) > 1 && text[0] == '.')
+	if strings.HasPrefix(text, ".") {
+		return false
+	}
+	inner, ok := strings.CutPrefix(text, "*.")
+	if !ok {
+		inner = strings.TrimSuffix(text, ".*")
+	}
+	return strings.Contains(inner, "*")
 }
 
 func (n *Name) compile(s *nginxconf.Setting) error {
@@ -87,6 +95,9 @@ type regexName struct {
 func (t *nameTable) add(n Name, scope *ngx.Scope) bool {
 	if n.Re != nil {
 		t.regex = append(t.regex, regexName{n, scope})
+		return true
+	}
+	if n.bad {
 		return true
 	}
 	put := func(m *map[string]*ngx.Scope, key string) bool {

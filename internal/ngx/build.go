@@ -24,6 +24,7 @@ type Build struct {
 	start     []func()
 	retire    []func()
 	undo      []func()
+	reopen    []func()
 	slots     int
 	scopes    map[*nginxconf.Level]*Scope
 }
@@ -91,6 +92,12 @@ func (b *Build) OnRetire(f func()) { b.retire = append(b.retire, f) }
 
 // OnUndo runs f when the configuration fails to be built after all, or was only tested.
 func (b *Build) OnUndo(f func()) { b.undo = append(b.undo, f) }
+
+// OnReopen runs f before the log files are opened anew.
+func (b *Build) OnReopen(f func()) { b.reopen = append(b.reopen, f) }
+
+// Reopen runs what is due before the log files are opened anew.
+func (b *Build) Reopen() { run(b.reopen) }
 
 // Start, Retire and Undo run what was noted for them; server calls them, each at most once.
 func (b *Build) Start() { run(b.start) }

@@ -49,7 +49,7 @@ type TLV struct {
 type Listener struct {
 	// Addr is the address as configured, normalised: 0.0.0.0:80, [::]:80, unix:/path.
 	Addr string
-	// Acquire returns the endpoint in force, held until its Release is called.
+	// Acquire returns the endpoint in force, held until its Release is called; nil when the address isn't listened on any more.
 	Acquire func() *Endpoint
 }
 

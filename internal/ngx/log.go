@@ -41,9 +41,14 @@ func (r *Request) appendTail(b []byte) []byte {
 		b = append(b, r.Path...)
 		b = append(b, '"')
 	}
-	if len(r.UpstreamURL) > 0 {
+	if len(r.Up.Peer) > 0 {
 		b = append(b, `, upstream: "`...)
-		b = append(b, r.UpstreamURL...)
+		b = append(b, r.Up.Scheme...)
+		b = append(b, r.Up.Peer...)
+		if r.Up.Peer[0] == 'u' { // unix:/path ends at a colon
+			b = append(b, ':')
+		}
+		b = append(b, r.Up.URI...)
 		b = append(b, '"')
 	}
 	if h := r.In.Get(HeaderHost); h != nil {

@@ -32,6 +32,7 @@ func (c *Core) Open(b *Build) error {
 	if c.ErrorLog != nil {
 		return nil
 	}
+	c.defaultType = []byte(c.DefaultType.V)
 	c.TempBody = &TempDir{c.ClientBodyTemp.V}
 	if b.Offline {
 		c.ErrorLog = new(errlog.Log)

@@ -40,7 +40,7 @@ const (
 	Access                     // allow, auth_basic, auth_request; under `satisfy`
 	PreContent                 // try_files, mirror
 	Content                    // who answers, when no handler (proxy_pass) is set
-	HeaderFilter               // changes the response's header, adds body filters; Outcome is ignored but for Close
+	HeaderFilter               // changes the response's header, adds body filters; Close gives up, a status replaces the answer
 	Log                        // after the answer; Outcome is ignored
 	NumPhases
 )

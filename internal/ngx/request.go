@@ -69,6 +69,8 @@ type Request struct {
 	// PathFree says that `rewrite ... break` set Path, so that it needn't begin with the location's name:
 	// proxy_pass then passes it whole, in place of the URI that it names itself.
 	PathFree bool
+	// BelowAlias says that Path goes behind the alias of a regular expression's location: try_files found it there.
+	BelowAlias bool
 
 	// Named is the named location that an outcome of Redirect leads to; "" for Path.
 	Named string
@@ -78,10 +80,16 @@ type Request struct {
 	// What is answered.
 	Out Response
 
-	// UpstreamURL is the URL asked of the peer at hand, for log lines: scheme, peer, URI.
-	UpstreamURL []byte
+	// Up is the URL asked of the peer at hand, for log lines.
+	Up UpstreamURL
 	// UpHead is the header of the upstream's answer as it came, all fields: $upstream_http_*.
 	UpHead Header
+	// UpTrailer is the fields behind a chunked answer's body.
+	UpTrailer Header
+	// Passed is what the module that passes the request on keeps for its variables.
+	Passed any
+	// Sticky is what package sticky decided about the request; nobody else's.
+	Sticky any
 	// Tries tell of the upstream's peers asked, first to last.
 	Tries []Try
 
@@ -89,6 +97,11 @@ type Request struct {
 	Status    int       // what the log and $status show; 0 before the answer
 	BytesSent int64     // of head and body to the client; http1 counts
 	BodySent  int64     // of the body as sent: $body_bytes_sent
+	Received  int64     // of the request, from its first byte to as much of the body as was read: $request_length
+	// Pipelined says that the request's first bytes had come with the request before.
+	Pipelined bool
+	// Complete says that the whole answer was sent: $request_completion.
+	Complete bool
 
 	// Redirects counts internal redirects, bounded by 10 as in nginx.
 	Redirects int
@@ -105,6 +118,8 @@ type Request struct {
 	LimitRateSet bool
 	// HeadSent is true when the header went through the filters to the wire.
 	HeadSent bool
+	// Replaced is the status with which a header filter replaced the answer, 0 for none; the engine answers with it.
+	Replaced int
 	// HeaderOnly is true when the answer has no body whatever is written: HEAD, 204, 304.
 	HeaderOnly bool
 	// NoLog keeps the request out of the access log.
@@ -112,6 +127,7 @@ type Request struct {
 	// Background subrequests (mirror) don't hold their parent's answer up.
 	Background bool
 
+	id             []byte // of the client's request, made when asked for
 	captures       []int
 	captureSubject []byte
 	filters        []BodyFilter
@@ -119,6 +135,7 @@ type Request struct {
 	slots          []any
 	arena          []byte
 	scratch        []byte
+	enders         []Ender
 }
 
 // Response is what goes into the answer's head beside the wire's own fields
@@ -136,10 +153,13 @@ type Response struct {
 	Header       Header // all other fields, in order
 	Trailer      Header // fields behind a chunked body
 	AcceptRanges bool   // ranges of the body can be asked for
+	SingleRange  bool   // one range at most: the body is a stream
 	// Server and Date replace the wire's own fields (proxy_pass_header); nil for its own.
 	Server, Date []byte
 	// Close ends the connection behind the answer.
 	Close bool
+	// Chunked is the wire's: the body goes out in chunks.
+	Chunked bool
 }
 
 // Try tells of one peer asked on behalf of a request: an element of the
@@ -156,11 +176,34 @@ type Try struct {
 	GroupChanged bool // an internal redirect led to another group: " : " in the lists
 }
 
+// UpstreamURL is a URL asked of a peer in its parts; it is none without a Peer.
+type UpstreamURL struct {
+	Scheme string // with ://
+	Peer   []byte
+	URI    []byte
+}
+
+// Ender is told when the request, its log lines included, has ended.
+type Ender interface{ EndRequest() }
+
+// OnEnd has e told when the client's request has ended; subrequests' Enders wait for it, too.
+func (r *Request) OnEnd(e Ender) { r.Main.enders = append(r.Main.enders, e) }
+
+// End tells the Enders, last first. The wire calls it once a request.
+func (r *Request) End() {
+	for i := len(r.enders) - 1; i >= 0; i-- {
+		r.enders[i].EndRequest()
+		r.enders[i] = nil
+	}
+	r.enders = r.enders[:0]
+}
+
 // Reset makes the request ready for another of the same connection.
 func (r *Request) Reset() {
-	in, out, trailer, up := r.In, r.Out.Header, r.Out.Trailer, r.UpHead
+	in, out, trailer, up, upTrailer := r.In, r.Out.Header, r.Out.Trailer, r.UpHead, r.UpTrailer
 	in.Reset()
 	up.Reset()
+	upTrailer.Reset()
 	out.Reset()
 	trailer.Reset()
 	clear(r.values)
@@ -168,9 +211,9 @@ func (r *Request) Reset() {
 	clear(r.filters)
 	*r = Request{
 		Client: r.Client, Wire: r.Wire, Engine: r.Engine,
-		In: in, Length: -1, Tries: r.Tries[:0], UpHead: up,
+		In: in, Length: -1, Tries: r.Tries[:0], UpHead: up, UpTrailer: upTrailer,
 		captures: r.captures[:0], filters: r.filters[:0], values: r.values[:0], slots: r.slots[:0],
-		arena: r.arena[:0], scratch: r.scratch[:0],
+		arena: r.arena[:0], scratch: r.scratch[:0], enders: r.enders[:0],
 	}
 	r.Main = r
 	r.Out.Header, r.Out.Trailer, r.Out.Length = out, trailer, -1

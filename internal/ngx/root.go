@@ -16,6 +16,15 @@ type Root struct {
 	Cut int
 	// Rx says that the location is a regular expression: an alias is then the whole path.
 	Rx bool
+	// Prefix goes before a value that begins with a variable and isn't absolute.
+	Prefix string
+}
+
+// Aliased is what a location's block (nginxconf.Level.Data) tells of itself to alias.
+type Aliased interface {
+	// AliasOf returns the length of the name that an alias replaces, whether the location is a
+	// regular expression and whether it is a named one.
+	AliasOf() (cut int, regex, named bool)
 }
 
 // parseRoot parses root and alias, which exclude each other.
@@ -45,14 +54,27 @@ func parseRoot(s *nginxconf.Setting) (Root, error) {
 	if err != nil {
 		return Root{}, errors.New(err.Error())
 	}
-	return Root{Text: text, Alias: alias}, nil
+	root := Root{Text: text, Alias: alias, Prefix: s.Loader.Prefix}
+	if loc, ok := s.Level.Data.(Aliased); ok && alias {
+		var named bool
+		if root.Cut, root.Rx, named = loc.AliasOf(); named {
+			return root, errors.New(`the "alias" directive cannot be used inside the named location`)
+		}
+	}
+	return root, nil
 }
 
 // MapPath returns the file name for a path under root or alias.
 func (r *Request) MapPath(path []byte) []byte {
 	root := &r.Scope.Core.Root.V
 	base := root.Text.Bytes(r)
+	if len(base) == 0 || base[0] != '/' {
+		base = r.join([]byte(root.Prefix), base)
+	}
 	if !root.Alias {
+		return r.join(base, path)
+	}
+	if root.Rx && r.BelowAlias {
 		return r.join(base, path)
 	}
 	if root.Rx {

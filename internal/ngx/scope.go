@@ -14,6 +14,8 @@ type Scope struct {
 	AutoRedirect bool
 	// Name is the location's name or pattern for logs and metrics; "" in a server.
 	Name string
+	// Errors are the statuses that error_page answers for, in order: what a peer's error may be replaced for.
+	Errors []int
 	// Server is the virtual server's scope: itself for a server.
 	Server *Scope
 	// ServerName is the first name of the virtual server.
@@ -40,4 +42,21 @@ type Module struct {
 	Config func(b *Build) error
 	// Scope, when not nil, runs for each server, location and if, outer ones first; it adds steps or sets the handler.
 	Scope func(b *Build, s *Scope) error
+}
+
+// Place is what a location's level keeps in Data, as other modules' rows see it.
+type Place interface {
+	// IsPrefix reports whether the name is a plain prefix or exact one: not a
+	// regular expression, not a named location.
+	IsPrefix() bool
+}
+
+// HasErrorPage reports whether error_page answers for a status.
+func (s *Scope) HasErrorPage(status int) bool {
+	for _, e := range s.Errors {
+		if e == status {
+			return true
+		}
+	}
+	return false
 }

@@ -1,7 +1,10 @@
 package ngx
 
 import (
+	"errors"
+	"io"
 	"os"
+	"time"
 
 	"limpet/internal/tcp"
 )
@@ -22,6 +25,14 @@ type BodyFilter interface {
 	Sink
 	// Chain says which sink comes next; called once, before the body.
 	Chain(next Sink)
+}
+
+// FileSink is a Sink that takes a part of a file as the body's next piece
+// without its being read into memory.
+type FileSink interface {
+	Sink
+	// SendFile writes n bytes of a file from offset off.
+	SendFile(r *Request, f *os.File, off, n int64) error
 }
 
 // Wire is how a request came and its answer goes: HTTP/1.x, an HTTP/2 stream, or
@@ -46,6 +57,14 @@ type Wire interface {
 	Abandon(r *Request)
 }
 
+// Splicer is a Wire that can move a body from a socket without looking at it.
+type Splicer interface {
+	// Splice moves n bytes of src's stream to the client as the body's next ones; stop is asked between
+	// pieces and true ends it early. It returns how many went; the errors are src's and the client's.
+	// tcp.ErrUnsupported in place of src's means that nothing was moved and the body has to be copied.
+	Splice(r *Request, src *tcp.Conn, n int64, stop func() bool) (moved int64, srcErr, clientErr error)
+}
+
 // Engine runs requests through servers and locations.
 type Engine interface {
 	// Run takes a request whose server is known to its end, log included.
@@ -68,7 +87,19 @@ func (r *Request) AddFilter(f BodyFilter) { r.filters = append(r.filters, f) }
 // HasFilters reports whether a filter wants the body, so that it can't go out as a file.
 func (r *Request) HasFilters() bool { return len(r.filters) > 0 }
 
-// SendHead runs the header filters and hands the head to the wire. The error is the client's going.
+// errReplaced ends the way of an answer that a header filter replaced by an error.
+var errReplaced = errors.New("answer replaced by a header filter")
+
+// replace drops the answer at hand for an error with the given status.
+func (r *Request) replace(status int) {
+	r.Replaced = status
+	r.HeadSent, r.HeaderOnly = false, false
+	clear(r.filters)
+	r.filters = r.filters[:0]
+}
+
+// SendHead runs the header filters and hands the head to the wire. On an error the caller
+// stops and returns Close: the client has gone, or a filter replaced the answer (Replaced).
 func (r *Request) SendHead() error {
 	if r.HeadSent {
 		return nil
@@ -81,12 +112,21 @@ func (r *Request) SendHead() error {
 		r.HeaderOnly = true
 	}
 	for _, step := range r.Scope.Steps[HeaderFilter] {
-		if step(r) == Close {
+		switch out := step(r); {
+		case out == Close:
 			return tcp.ErrHangup
+		case out.IsStatus():
+			r.replace(int(out))
+			return errReplaced
 		}
 	}
 	if r.Out.Status == 204 || r.Out.Status == 304 {
 		r.HeaderOnly = true
+	}
+	switch r.Out.Status {
+	case 200, 206, 304:
+	default:
+		r.Out.LastModified = time.Time{}
 	}
 	if r.Status == 0 || r.IsMain() {
 		r.Status = r.Out.Status
@@ -116,22 +156,34 @@ func (r *Request) Write(p []byte) error { return r.sink().Write(r, p) }
 func (r *Request) Flush() error { return r.sink().Flush(r) }
 
 // Finish ends the response.
-func (r *Request) Finish() error { return r.sink().Finish(r) }
+func (r *Request) Finish() error {
+	err := r.sink().Finish(r)
+	r.Complete = err == nil
+	return err
+}
 
 // SendFile writes a part of a file as the body's next piece.
 func (r *Request) SendFile(f *os.File, off, n int64) error {
-	if len(r.filters) == 0 {
-		return r.Wire.SendFile(r, f, off, n)
+	return SendFileTo(r.sink(), r, f, off, n)
+}
+
+// SendFileTo writes a part of a file to a sink: as a file where the sink takes one.
+func SendFileTo(to Sink, r *Request, f *os.File, off, n int64) error {
+	if fs, ok := to.(FileSink); ok {
+		return fs.SendFile(r, f, off, n)
 	}
 	buf := make([]byte, 32<<10)
 	for n > 0 {
 		m, err := f.ReadAt(buf[:min(int64(len(buf)), n)], off)
 		if m > 0 {
-			if err := r.Write(buf[:m]); err != nil {
+			if err := to.Write(r, buf[:m]); err != nil {
 				return err
 			}
 			off, n = off+int64(m), n-int64(m)
 			continue
+		}
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
 		}
 		return err
 	}

@@ -134,6 +134,7 @@ func (p *process) reload() {
 		p.server.Log().Write(errlog.Emerg, 0, err.Error())
 		return
 	}
+	p.notice("start worker processes")
 	main := server.MainOf(config)
 	setProcs(main)
 	if main.Pid.V != p.pid {

@@ -1,9 +1,20 @@
 package server
 
 import (
+	"limpet/healthcheck"
+	"limpet/internal/access"
+	"limpet/internal/accesslog"
+	"limpet/internal/authbasic"
+	"limpet/internal/authrequest"
+	"limpet/internal/corevars"
+	"limpet/internal/headers"
 	"limpet/internal/location"
+	"limpet/internal/lua"
 	"limpet/internal/ngx"
+	"limpet/internal/proxy"
 	"limpet/internal/rewrite"
+	"limpet/internal/static"
+	"limpet/sticky"
 	"limpet/upstream"
 )
 
@@ -14,9 +25,21 @@ func (opt *Options) modules() []ngx.Module {
 	ms := []ngx.Module{
 		mainModule(),
 		ngx.CoreModule(),
+		corevars.Module(),
 		location.Module(opt.remap()),
 		rewrite.Module(),
+		sticky.Module(sticky.Options{Legacy: opt.StickyLegacy}),
 		upstream.Module(),
+		lua.Module(lua.Options{Recognise: !opt.RunLua}),
+		proxy.Module(),
+		access.Module(),
+		authbasic.Module(),
+		authrequest.Module(),
+		headers.Module(),
+		accesslog.Module(),
+		healthcheck.Module(healthcheck.Options{}),
 	}
+	ms = append(ms, static.Modules()...)
+	ms = append(ms, static.NotModified(), static.Ranges())
 	return append(ms, ngx.VarModule(ms))
 }

@@ -32,6 +32,8 @@ type Options struct {
 	Listen          []Remap // --listen FROM=TO
 	Admin           string  // --admin ADDR
 	StickyLegacy    []string
+	// RunLua runs balancer scripts that limpet could do natively (--lua=run).
+	RunLua bool
 }
 
 // Remap sends a listen address or port of the file to another.

@@ -37,7 +37,6 @@ type listener struct {
 	addr  *location.Address
 	faces atomic.Pointer[map[string]*face] // by address: its own and those that share the socket
 	own   *face
-	path  string // of a unix socket
 }
 
 // face is an address as connections know it.
@@ -146,10 +145,13 @@ func newFace(addr string) *face {
 	return f
 }
 
-// acquire returns the endpoint in force with its snapshot held.
+// acquire returns the endpoint in force with its snapshot held, nil when the address isn't listened on any more.
 func (f *face) acquire() *ngx.Endpoint {
 	for {
 		p := f.point.Load()
+		if p == nil {
+			return nil
+		}
 		if n := p.snap.users.Load(); n > 0 && p.snap.users.CompareAndSwap(n, n+1) {
 			return p.Endpoint
 		} // else it retired, or another connection was faster
@@ -188,7 +190,23 @@ func (s *Server) install(snap *Snapshot) {
 			f.point.Store(&point{ep, snap})
 			faces[addr] = f
 		}
+		if old != nil {
+			for addr, f := range *old {
+				if faces[addr] == nil {
+					f.point.Store(l.own.point.Load()) // the wildcard address takes its connections over
+				}
+			}
+		}
 		l.faces.Store(&faces)
+	}
+}
+
+// drop takes the configuration from the connections that came by a socket: the
+// idle ones end at once, the others behind their running request.
+func (s *Server) drop(l *listener) {
+	for _, f := range *l.faces.Load() {
+		f.point.Store(nil)
+		s.http.Drop(&f.Listener)
 	}
 }
 
@@ -257,6 +275,7 @@ func (s *Server) Reload() (*nginxconf.Config, error) {
 	}
 	for _, l := range gone {
 		l.ln.Close()
+		s.drop(l)
 	}
 	s.retire(old)
 	return config, nil
@@ -310,5 +329,6 @@ func (s *Server) Abort() { s.http.Abort() }
 
 // Reopen opens the log files anew.
 func (s *Server) Reopen() {
+	s.current.Load().build.Reopen()
 	s.files.Reopen(func(err error) { s.Log().Printf(errlog.Emerg, 0, "%s", err) })
 }

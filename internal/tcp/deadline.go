@@ -15,6 +15,7 @@ type side struct {
 	known   bool      // due is that of this operation
 	at      time.Time // the runtime's deadline; zero: none
 	set     func(time.Time) error
+	stopped error // why the wait under way is to end; guarded by Conn.mu
 }
 
 // longAgo is a deadline that ends every wait at once.
@@ -44,6 +45,9 @@ func (c *Conn) rearm(s *side) error {
 	defer c.mu.Unlock()
 	if c.interrupted != nil {
 		return c.interrupted
+	}
+	if s.stopped != nil {
+		return s.stopped
 	}
 	s.at = s.due
 	return s.set(s.due)

@@ -18,6 +18,9 @@ type DialOptions struct {
 	KeepAlive   bool
 	Transparent bool  // LocalAddr may be another machine's
 	Guard       *Conn // the client: its hangup ends the wait, and goes on guarding the connection until Guard(nil)
+	// Opened, unless nil, is handed the connection before the wait for the other end, so that somebody can Abort it.
+	// After an error of Dial it is closed.
+	Opened func(*Conn)
 }
 
 // Dial connects to a literal address, ip:port or [ip]:port for "tcp", a path for "unix". The socket is made by hand:
@@ -47,6 +50,9 @@ func Dial(network, addr string, opt DialOptions) (*Conn, error) {
 	}
 	if opt.Guard != nil {
 		opt.Guard.Guard(c)
+	}
+	if opt.Opened != nil {
+		opt.Opened(c)
 	}
 	if err == nil {
 		return c, nil

@@ -1,6 +1,7 @@
 package tcp
 
 import (
+	"errors"
 	"io"
 	"os"
 
@@ -66,36 +67,77 @@ func Splice(dst, src *Conn, n int64) (int64, error) {
 	if done == n {
 		return done, nil
 	}
-	var p [2]int
-	if err := unix.Pipe2(p[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+	p, err := NewPipe()
+	if err != nil {
 		m, err := copyConn(dst, src, n-done)
 		return done + m, err
 	}
-	defer unix.Close(p[0])
-	defer unix.Close(p[1])
+	defer p.Close()
 	for done != n {
-		src.in.op, src.in.pipe, src.in.max = opSplice, p[1], chunk
+		limit := int64(chunk)
 		if n > 0 {
-			src.in.max = int(min(n-done, chunk))
+			limit = n - done
 		}
-		k, err := src.waitRead()
-		if k == 0 {
-			if err == nil && n >= 0 {
-				err = io.ErrUnexpectedEOF
-			}
-			return done, err
-		}
-		for k > 0 {
-			dst.out.op, dst.out.file, dst.out.max = opSplice, p[0], k
-			m, err := dst.waitWrite()
-			done += int64(m)
-			if err != nil {
-				return done, err
-			}
-			k -= m
+		m, srcErr, dstErr := p.Move(dst, src, limit)
+		done += int64(m)
+		switch {
+		case dstErr != nil:
+			return done, dstErr
+		case srcErr == io.EOF && n >= 0:
+			return done, io.ErrUnexpectedEOF
+		case srcErr == io.EOF:
+			return done, nil
+		case srcErr != nil:
+			return done, srcErr
 		}
 	}
 	return done, nil
+}
+
+// ErrUnsupported says that a way of moving bytes isn't possible here.
+var ErrUnsupported = errors.ErrUnsupported
+
+// Pipe is a pipe in the kernel through which bytes go from one socket to another.
+type Pipe struct{ fd [2]int }
+
+// NewPipe opens a pipe; Close ends it.
+func NewPipe() (*Pipe, error) {
+	p := &Pipe{}
+	if err := unix.Pipe2(p.fd[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		return nil, os.NewSyscallError("pipe2", err)
+	}
+	return p, nil
+}
+
+// Close closes the pipe.
+func (p *Pipe) Close() {
+	unix.Close(p.fd[0])
+	unix.Close(p.fd[1])
+}
+
+// Move waits for bytes on src and moves at most limit of them, and at most 64 KiB, to dst. Both must be plain sockets
+// without bytes put back. An end of src is io.EOF as srcErr; after a dstErr the pipe is only good for Close.
+func (p *Pipe) Move(dst, src *Conn, limit int64) (n int, srcErr, dstErr error) {
+	if dst.raw == nil || src.raw == nil || dst.tls != nil || src.tls != nil || len(src.pushed) > 0 {
+		return 0, ErrUnsupported, nil
+	}
+	src.in.op, src.in.pipe, src.in.max = opSplice, p.fd[1], int(min(limit, chunk))
+	k, err := src.waitRead()
+	if k == 0 && err == nil {
+		err = io.EOF
+	}
+	if err != nil {
+		return 0, err, nil
+	}
+	for n < k {
+		dst.out.op, dst.out.file, dst.out.max = opSplice, p.fd[0], k-n
+		m, err := dst.waitWrite()
+		n += m
+		if err != nil {
+			return n, nil, err
+		}
+	}
+	return n, nil, nil
 }
 
 // copyConn is Splice through a buffer.

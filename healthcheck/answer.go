@@ -1,0 +1,3 @@
+package healthcheck
+
+type answer struct{}

@@ -1,0 +1,203 @@
+package proxy
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"limpet/internal/ngx"
+)
+
+// headOp appends one part of the request's head.
+type headOp struct {
+	kind    headKind
+	literal []byte   // what is the same for every request; for headField and headHost: "Name: "
+	value   ngx.Text // headField
+}
+
+type headKind uint8
+
+const (
+	headLiteral  headKind = iota
+	headHost              // Host: $proxy_host
+	headField             // a proxy_set_header with variables
+	headLength            // Content-Length as the body has it
+	headEncoding          // Transfer-Encoding: chunked for a body without length
+)
+
+// headPlan is the compiled head of a place: what proxy_set_header and nginx's own
+// fields come to.
+type headPlan struct {
+	ops []headOp
+	// set are the fields that proxy_set_header, or nginx's own list, decides about:
+	// the client's don't pass. A bit an ID, and the names without one.
+	set   uint64
+	names []string
+}
+
+// ownFields are nginx's own fields of a request passed on, in order (since
+// 1.31.0); an empty value keeps the client's field from passing.
+func ownFields() []string {
+	return []string{"Host", "Connection", "Proxy-Connection", "Content-Length", "Transfer-Encoding", "TE", "Keep-Alive", "Expect", "Upgrade"}
+}
+
+// compileHead makes the plan. The Host field comes first whatever sets it, as
+// nginx does since 1.31.4.
+func compileHead(c *Conf) *headPlan {
+	p := &headPlan{}
+	var fields []setHeader
+	host := headOp{kind: headHost, literal: []byte("Host: ")}
+	withHost := c.HTTPVersion.V != ngx.HTTP10
+	for _, f := range c.SetHeader.V {
+		p.decide(f.Name)
+		if strings.EqualFold(f.Name, "Host") {
+			if v, static := f.Value.Static(); static && len(v) == 0 {
+				continue // $proxy_host in HTTP/1.1, none in 1.0
+			}
+			host = fieldOp(f)
+			withHost = true
+			continue
+		}
+		fields = append(fields, f)
+	}
+	has := func(name string) bool {
+		return slices.ContainsFunc(c.SetHeader.V, func(f setHeader) bool { return strings.EqualFold(f.Name, name) })
+	}
+	if withHost || !has("Host") {
+		p.ops = append(p.ops, host)
+	}
+	for _, f := range fields {
+		p.add(fieldOp(f))
+	}
+	for _, name := range ownFields() {
+		if has(name) {
+			continue
+		}
+		p.decide(name)
+		switch name {
+		case "Connection":
+			if c.HTTPVersion.V == ngx.HTTP10 {
+				p.add(headOp{literal: []byte("Connection: close\r\n")})
+			}
+		case "Content-Length":
+			p.add(headOp{kind: headLength})
+		case "Transfer-Encoding":
+			p.add(headOp{kind: headEncoding})
+		}
+	}
+	return p
+}
+
+// fieldOp is the op of a proxy_set_header; one with an empty value has none.
+func fieldOp(f setHeader) headOp {
+	v, static := f.Value.Static()
+	switch {
+	case !static:
+		return headOp{kind: headField, literal: []byte(f.Name + ": "), value: f.Value}
+	case len(v) == 0:
+		return headOp{}
+	}
+	return headOp{literal: []byte(f.Name + ": " + string(v) + "\r\n")}
+}
+
+// add appends an op, joining literals.
+func (p *headPlan) add(op headOp) {
+	if op.kind == headLiteral {
+		if len(op.literal) == 0 {
+			return
+		}
+		if n := len(p.ops); n > 0 && p.ops[n-1].kind == headLiteral {
+			p.ops[n-1].literal = append(p.ops[n-1].literal, op.literal...)
+			return
+		}
+	}
+	p.ops = append(p.ops, op)
+}
+
+// decide keeps the client's fields of that name from passing.
+func (p *headPlan) decide(name string) {
+	if id := ngx.HeaderIDOf([]byte(name)); id != ngx.HeaderOther {
+		p.set |= 1 << id
+		return
+	}
+	p.names = append(p.names, name)
+}
+
+// passes reports whether a client's field goes on to the peer.
+func (p *headPlan) passes(f *ngx.Field) bool {
+	if f.Hidden {
+		return false
+	}
+	if f.ID != ngx.HeaderOther {
+		return p.set&(1<<f.ID) == 0
+	}
+	for _, n := range p.names {
+		if ngx.EqualFold(f.Name, n) {
+			return false
+		}
+	}
+	return true
+}
+
+// appendHead appends the whole head of the request: line, fields, empty line.
+func (h *handler) appendHead(b []byte, x *exchange) []byte {
+	r := x.r
+	if m := &h.conf.Method.V; h.conf.Method.IsSet() {
+		b = append(b, m.Bytes(r)...)
+	} else {
+		b = append(b, r.Method...)
+	}
+	b = append(b, ' ')
+	mark := len(b)
+	b = x.to.appendURI(b, r, h.location)
+	x.uri = [2]int{mark, len(b)}
+	if h.conf.HTTPVersion.V == ngx.HTTP10 {
+		b = append(b, " HTTP/1.0\r\n"...)
+	} else {
+		b = append(b, " HTTP/1.1\r\n"...)
+	}
+	for i := range h.head.ops {
+		b = h.head.ops[i].append(b, x)
+	}
+	if h.conf.PassHeaders.V {
+		for i := range r.In.Fields {
+			f := &r.In.Fields[i]
+			if !h.head.passes(f) {
+				continue
+			}
+			b = append(b, f.Name...)
+			b = append(b, ": "...)
+			b = append(b, f.Value...)
+			b = append(b, "\r\n"...)
+		}
+	}
+	return append(b, "\r\n"...)
+}
+
+func (op *headOp) append(b []byte, x *exchange) []byte {
+	switch op.kind {
+	case headHost:
+		b = append(append(b, op.literal...), x.to.host...)
+		return append(b, "\r\n"...)
+	case headField:
+		mark := len(b)
+		b = append(b, op.literal...)
+		start := len(b)
+		if b = op.value.Append(x.r, b); len(b) == start {
+			return b[:mark]
+		}
+		return append(b, "\r\n"...)
+	case headLength:
+		if x.bodyLength >= 0 {
+			b = strconv.AppendInt(append(b, "Content-Length: "...), x.bodyLength, 10)
+			b = append(b, "\r\n"...)
+		}
+		return b
+	case headEncoding:
+		if x.bodyChunked {
+			b = append(b, "Transfer-Encoding: chunked\r\n"...)
+		}
+		return b
+	}
+	return append(b, op.literal...)
+}

@@ -1,0 +1,488 @@
+package proxy
+
+import (
+	"hash/fnv"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"limpet/internal/http1"
+	"limpet/internal/ngx"
+	"limpet/internal/tcp"
+	"limpet/nginxconf"
+	"limpet/upstream"
+)
+
+// Module returns the proxy module.
+func Module() ngx.Module {
+	return ngx.Module{
+		Name: "proxy", Conf: func() nginxconf.Settings { return new(Conf) },
+		Vars: Vars, Scope: buildScope,
+	}
+}
+
+// handler passes the requests of one place on.
+type handler struct {
+	conf     *Conf
+	target   *Target
+	head     *headPlan
+	location string // the name that proxy_pass' URI replaces
+	// key tells kept connections apart that may not be shared.
+	key       uint64
+	redirects []redirect
+	cookies   bool // some rule may change Set-Cookie
+	hide      fieldSet
+	tls       *clientTLS
+	temp      *ngx.TempDir
+	exchanges *pool
+}
+
+// pool is the exchanges of a configuration, shared by its handlers.
+type pool struct{ sync.Pool }
+
+// buildScope makes the handler of a place that has a proxy_pass, its own or, in an
+// if or limit_except, the enclosing location's.
+func buildScope(b *ngx.Build, s *ngx.Scope) error {
+	conf := nginxconf.Of[*Conf](s.Level)
+	target, own := conf.Pass.V, conf.Pass.IsSet()
+	if !own && s.Level.Context&(nginxconf.LocationIf|nginxconf.LimitExcept) != 0 {
+		for lv := s.Level.Parent; lv != nil && target == nil; lv = lv.Parent {
+			target = nginxconf.Of[*Conf](lv).Pass.V
+			if lv.Context == nginxconf.Location {
+				break
+			}
+		}
+	}
+	if target == nil || !own && s.Handler != nil {
+		return nil
+	}
+	target.groups = ngx.Shared[upstream.Groups](b)
+	h := &handler{
+		conf: conf, target: target, head: compileHead(conf), location: s.Name,
+		hide: hiddenFields(conf), cookies: len(conf.CookieDomain.V)+len(conf.CookiePath.V)+len(conf.CookieFlags.V) > 0,
+		temp: &ngx.TempDir{Path: conf.TempPath.V}, exchanges: ngx.Shared[pool](b),
+	}
+	for _, rule := range conf.Redirect.V {
+		switch {
+		case !rule.isDefault:
+			h.redirects = append(h.redirects, rule)
+		case target.Group != nil:
+			h.redirects = append(h.redirects, target.defaultRule(s.Name))
+		}
+	}
+	var err error
+	if h.tls, err = conf.SSL.client(b, s, target); err != nil {
+		return err
+	}
+	h.key = h.keptKey(s)
+	s.Handler = h.serve
+	s.AutoRedirect = strings.HasSuffix(s.Name, "/")
+	return nil
+}
+
+// keptKey is the same over reloads for the same place and TLS settings; without
+// `local`, places share connections.
+func (h *handler) keptKey(s *ngx.Scope) uint64 {
+	f := fnv.New64a()
+	if g := h.target.Group; g != nil && (g.Conf == nil || g.Conf.Keepalive.V.Local) {
+		f.Write(s.Server.ServerName)
+		f.Write([]byte{0})
+		f.Write([]byte(s.Name))
+	}
+	if h.tls != nil {
+		f.Write([]byte(h.tls.key))
+	}
+	return f.Sum64()
+}
+
+// exchange is one request's dealing with its upstream, reused by others.
+type exchange struct {
+	h  *handler
+	r  *ngx.Request
+	to resolved
+	s  upstream.Session
+
+	out         []byte // the request's head
+	uri         [2]int // the URI in out
+	body        []byte // of proxy_set_body
+	bodyLength  int64  // -1: none, or chunks
+	bodyChunked bool
+	streaming   bool // the body goes on as it comes
+	bodySent    bool // some of a streamed body was sent
+
+	link upstream.Link
+	kept bool  // link served a request before
+	sent int64 // bytes, this try
+	in   []byte
+	rd   int // in[rd:wr] is unread
+	wr   int
+	got  int64 // bytes, this try
+
+	line      http1.StatusLine
+	length    int64 // of the answer's body; -1: not known
+	chunked   bool
+	keep      bool // the connection can be kept
+	noBody    bool
+	buffering bool
+	dec       http1.ChunkDecoder
+	src       source
+	fields    respFields
+	spool     *spool
+
+	first   time.Time // of the first try
+	begun   time.Time // of this try
+	waiting string    // what a log line says about the moment
+}
+
+// EndRequest implements ngx.Ender: what log lines looked at is free again.
+func (x *exchange) EndRequest() {
+	p := x.h.exchanges
+	x.close()
+	in, out := x.in, x.out
+	if cap(out) > 16<<10 {
+		out = nil
+	}
+	*x = exchange{in: in, out: out[:0]}
+	p.Put(x)
+}
+
+// bodyBuffer is how much of a response is read at once.
+const bodyBuffer = 16 << 10
+
+// serve is the content handler.
+func (h *handler) serve(r *ngx.Request) ngx.Outcome {
+	x, ok := h.exchanges.Get().(*exchange)
+	if !ok {
+		x = &exchange{}
+	}
+	x.h, x.r = h, r
+	r.Passed = x
+	r.OnEnd(x)
+	if size := int(max(bodyBuffer, h.conf.BufferSize.V+bodyBuffer/2)); len(x.in) < size {
+		x.in = make([]byte, size)
+	}
+	if status := h.target.resolve(r, &x.to); status != 0 {
+		return ngx.Status(status)
+	}
+	if out := x.prepareBody(); out != ngx.Next {
+		return out
+	}
+	x.out = h.appendHead(x.out[:0], x)
+	r.Up.Scheme, r.Up.URI = scheme(x.to.tls), x.out[x.uri[0]:x.uri[1]]
+	x.to.group.Begin(&x.s, r)
+	if n := h.conf.NextTries.V; n > 0 {
+		x.s.Tries = min(x.s.Tries, n)
+	}
+	x.first = time.Now()
+	return x.run()
+}
+
+func scheme(tls bool) string {
+	if tls {
+		return "https://"
+	}
+	return "http://"
+}
+
+// prepareBody reads the request's body where it is passed on whole, and decides its framing.
+func (x *exchange) prepareBody() ngx.Outcome {
+	r, c := x.r, x.h.conf
+	x.bodyLength, x.bodyChunked = r.Length, false
+	switch {
+	case c.SetBody.IsSet():
+		x.body = c.SetBody.V.Bytes(r)
+		x.bodyLength = int64(len(x.body))
+		return x.readAll()
+	case !c.PassBody.V:
+		return ngx.Next
+	case !r.IsMain():
+		x.bodyLength = -1
+		if r.Body.Read && r.Body.Size > 0 {
+			x.bodyLength = r.Body.Size
+		}
+		return ngx.Next
+	case !c.RequestBuffering.V && !r.Body.Read && r.HasBody() && (!r.Chunked || c.HTTPVersion.V == ngx.HTTP11):
+		x.streaming, x.bodyChunked = true, r.Chunked
+		return ngx.Next
+	}
+	if out := x.readAll(); out != ngx.Next {
+		return out
+	}
+	if r.HasBody() {
+		x.bodyLength = r.Body.Size
+	}
+	return ngx.Next
+}
+
+func (x *exchange) readAll() ngx.Outcome {
+	if x.r.Body.Read {
+		return ngx.Next
+	}
+	return x.r.ReadAll()
+}
+
+// failure is why a try failed: the class that proxy_next_upstream may name, and
+// the status for the client when no other peer is asked.
+type failure struct {
+	class  uint32
+	status int
+	stale  bool // a kept connection was closed before a byte of an answer came
+}
+
+// run asks peers until one has answered or none is left.
+func (x *exchange) run() ngx.Outcome {
+	for {
+		p := x.s.Next()
+		if p == nil {
+			return x.noPeer()
+		}
+		out, fail := x.try(p)
+		for fail.stale && x.mayRepeat() {
+			x.close()
+			x.r.Tries = x.r.Tries[:len(x.r.Tries)-1]
+			out, fail = x.try(p)
+		}
+		if fail.class == 0 {
+			x.s.Done(upstream.Good)
+			return out
+		}
+		if out := x.failed(p, fail); out != ngx.Next {
+			return out
+		}
+	}
+}
+
+// noPeer ends a request that no peer may be asked for.
+func (x *exchange) noPeer() ngx.Outcome {
+	r := x.r
+	r.Tries = append(r.Tries, ngx.Try{Peer: []byte(x.to.group.Name), Status: 502, Connect: -1, Header: -1, GroupChanged: x.changed()})
+	if status := x.s.Refusal; status != 0 {
+		r.Tries[len(r.Tries)-1].Status = status
+		return ngx.Status(status)
+	}
+	r.Up.Peer = []byte(x.to.group.Name)
+	r.Errorf("no live upstreams while connecting to upstream")
+	return ngx.Status(502)
+}
+
+// changed reports whether the try at hand is the first one of another group.
+func (x *exchange) changed() bool { return x.s.Number == 1 && len(x.r.Tries) > 0 }
+
+// mayRepeat reports whether the request can be sent again as it was.
+func (x *exchange) mayRepeat() bool { return !x.bodySent && x.idempotent() }
+
+// idempotent reports the methods that are repeated after a request was sent, by nginx's rule.
+func (x *exchange) idempotent() bool {
+	switch string(x.r.Method) {
+	case "POST", "LOCK", "PATCH":
+		return false
+	}
+	return true
+}
+
+// failed ends a try that failed and says how the request goes on: Next asks the next peer.
+func (x *exchange) failed(p *upstream.Peer, fail failure) ngx.Outcome {
+	requestSent := x.sent > 0
+	x.close()
+	x.endTry(fail.status)
+	how := upstream.Failed
+	if fail.class == next403 || fail.class == next404 {
+		how = upstream.Next
+	}
+	x.s.Done(how)
+	if fail.class == nextOff || !x.mayAsk(fail.class, requestSent, 0) {
+		return ngx.Status(fail.status)
+	}
+	x.r.Up.Peer = nil
+	return ngx.Next
+}
+
+// mayAsk reports whether another peer may be asked after a failure of a class;
+// atHand is 1 while the try at hand counts among those that are left.
+func (x *exchange) mayAsk(class uint32, requestSent bool, atHand int) bool {
+	c := x.h.conf
+	if requestSent && !x.idempotent() {
+		class |= nextNonIdempotent
+	}
+	mask := c.NextUpstream.V
+	if mask&nextOff != 0 || mask&class != class || x.s.Tries <= atHand || x.bodySent {
+		return false
+	}
+	return c.NextTimeout.V == 0 || time.Since(x.first) < c.NextTimeout.V
+}
+
+// try asks one peer. A zero failure means that the outcome is the request's.
+func (x *exchange) try(p *upstream.Peer) (ngx.Outcome, failure) {
+	r := x.r
+	x.begun = time.Now()
+	x.sent, x.got, x.rd, x.wr = 0, 0, 0, 0
+	r.Up.Peer = p.Name
+	r.Tries = append(r.Tries, ngx.Try{Peer: p.Name, Connect: -1, Header: -1, Response: -1, GroupChanged: x.changed()})
+	if fail := x.connect(p); fail.class != 0 {
+		return 0, fail
+	}
+	t := x.lastTry()
+	t.Connect = 0
+	if !x.kept {
+		t.Connect = time.Since(x.begun)
+	}
+	if fail := x.send(); fail.class != 0 {
+		return 0, fail
+	}
+	if fail := x.readHead(); fail.class != 0 {
+		return 0, fail
+	}
+	x.lastTry().Header = time.Since(x.begun)
+	if class := statusClass(x.line.Status); class != 0 && x.mayAsk(class, true, 1) {
+		return 0, failure{class: class, status: x.line.Status}
+	}
+	x.count(p)
+	return x.deliver(p), failure{}
+}
+
+func (x *exchange) lastTry() *ngx.Try { return &x.r.Tries[len(x.r.Tries)-1] }
+
+// count notes an answer for metrics.
+func (x *exchange) count(p *upstream.Peer) {
+	if class := x.line.Status / 100; class < len(p.Stats.Classes) {
+		p.Stats.Classes[class].Add(1)
+	}
+}
+
+// endTry completes the try's part of the $upstream_ lists; status 0 keeps the peer's own.
+func (x *exchange) endTry(status int) {
+	if len(x.r.Tries) == 0 {
+		return
+	}
+	t := x.lastTry()
+	if t.Response >= 0 {
+		return
+	}
+	t.Response = time.Since(x.begun)
+	t.Sent, t.Received = x.sent, x.got
+	if status != 0 {
+		t.Status = status
+	}
+	if p := x.s.Peer; p != nil {
+		p.Stats.Requests.Add(1)
+		p.Stats.Sent.Add(x.sent)
+		p.Stats.Received.Add(x.got)
+		p.Stats.Observe(t.Response)
+	}
+}
+
+func statusClass(status int) uint32 {
+	switch status {
+	case 500:
+		return next500
+	case 502:
+		return next502
+	case 503:
+		return next503
+	case 504:
+		return next504
+	case 403:
+		return next403
+	case 404:
+		return next404
+	case 429:
+		return next429
+	}
+	return 0
+}
+
+// connect takes a kept connection to the peer or opens one.
+func (x *exchange) connect(p *upstream.Peer) failure {
+	c := x.h.conf
+	x.kept = false
+	if k := x.to.group.Kept; k != nil {
+		if l, ok := k.Get(p, x.h.key); ok {
+			x.link, x.kept = l, true
+			x.guard(l.Conn)
+			x.arm()
+			return failure{}
+		}
+	}
+	opt := tcp.DialOptions{
+		Timeout: c.ConnectTimeout.V, KeepAlive: c.SocketKeepalive.V, RcvBuf: int(c.RcvBuf.V), SndBuf: int(c.SndBuf.V), Guard: x.client(),
+	}
+	if c.Bind.V.On {
+		if addr := c.Bind.V.Addr.Bytes(x.r); len(addr) > 0 {
+			local, err := localAddr(addr)
+			if err != nil {
+				x.r.Errorf(`invalid local address "%s"`, addr)
+			} else {
+				opt.LocalAddr, opt.Transparent = local, c.Bind.V.Transparent
+			}
+		}
+	}
+	conn, err := tcp.Dial(p.Network, p.Addr, opt)
+	if err != nil {
+		return x.connectError(p, err)
+	}
+	x.link = upstream.Link{Conn: conn, Opened: x.begun}
+	x.arm()
+	if x.to.tls {
+		return x.handshake(p)
+	}
+	return failure{}
+}
+
+// arm sets the timeouts of the connection at hand.
+func (x *exchange) arm() {
+	x.link.Conn.SetWriteTimeout(x.h.conf.SendTimeout.V)
+	x.link.Conn.SetReadTimeout(x.h.conf.ReadTimeout.V)
+}
+
+// client is the connection whose end ends the waiting for the peer; nil where it doesn't.
+func (x *exchange) client() *tcp.Conn {
+	if x.h.conf.IgnoreClientAbort.V || !x.r.IsMain() || x.r.Client.HTTP2 {
+		return nil
+	}
+	return x.r.Client.Conn
+}
+
+func (x *exchange) guard(conn *tcp.Conn) {
+	if c := x.client(); c != nil {
+		c.Guard(conn)
+	}
+}
+
+// close ends the connection at hand.
+func (x *exchange) close() {
+	x.spool.stop()
+	x.spool = nil
+	if x.link.Conn == nil {
+		return
+	}
+	x.guard(nil)
+	x.link.Conn.Close()
+	x.link = upstream.Link{}
+}
+
+// release gives the connection back for other requests where it can be kept.
+func (x *exchange) release() {
+	k := x.to.group.Kept
+	if x.link.Conn == nil {
+		return // a spool did it
+	}
+	if k == nil || !x.keep || x.rd != x.wr || x.s.Peer == nil || x.s.Peer.Foreign {
+		x.close()
+		return
+	}
+	x.guard(nil)
+	l := x.link
+	x.link = upstream.Link{}
+	l.Requests++
+	k.Put(x.s.Peer, x.h.key, l)
+}
+
+// localAddr reads an address, with or without a port.
+func localAddr(b []byte) (netip.AddrPort, error) {
+	if ap, err := netip.ParseAddrPort(string(b)); err == nil {
+		return ap, nil
+	}
+	a, err := netip.ParseAddr(strings.Trim(string(b), "[]"))
+	return netip.AddrPortFrom(a, 0), err
+}

@@ -1,0 +1,167 @@
+package proxy
+
+import (
+	"io"
+	"os"
+	"sync"
+)
+
+// spool reads an answer ahead of a slow client: into memory up to proxy_buffers,
+// then into a temporary file up to proxy_max_temp_file_size, then it waits. Its
+// goroutine begins when a write to the client first blocks, and the exchange waits for its end.
+type spool struct {
+	x    *exchange
+	done chan struct{} // closed when the goroutine has ended
+
+	mu      sync.Mutex
+	changed sync.Cond
+	mem     [][]byte // comes before the file's
+	memSize int64
+	file    *os.File
+	from    int64 // file[from:to] is unread
+	to      int64
+	err     error // the source's end
+	stopped bool
+	buf     []byte // what take read of the file
+}
+
+// startSpool starts reading ahead. It is called from a blocked write; while the body
+// goes through a pipe, what is in there has to go first.
+func (x *exchange) startSpool() {
+	if x.src.flying {
+		x.src.slow = true
+		return
+	}
+	if x.spool != nil || x.src.ended || !x.chunked && x.length >= 0 && x.src.remain == 0 {
+		return
+	}
+	s := &spool{x: x, done: make(chan struct{})}
+	s.changed.L = &s.mu
+	x.spool = s
+	go s.run()
+}
+
+// run reads until the answer's end; then the peer is free for others.
+func (s *spool) run() {
+	defer close(s.done)
+	for {
+		p, err := s.x.next()
+		if len(p) > 0 && !s.put(p) {
+			return
+		}
+		if err != nil {
+			if err == io.EOF {
+				s.x.release()
+			}
+			s.mu.Lock()
+			s.err = err
+			s.changed.Signal()
+			s.mu.Unlock()
+			return
+		}
+	}
+}
+
+// put stores a piece; false when nobody wants it any more.
+func (s *spool) put(p []byte) bool {
+	c := s.x.h.conf
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !s.stopped {
+		size := int64(len(p))
+		switch {
+		case s.from == s.to && s.memSize+size <= int64(c.Buffers.V.Num)*c.Buffers.V.Size:
+			s.mem = append(s.mem, append([]byte(nil), p...))
+			s.memSize += size
+			s.changed.Signal()
+			return true
+		case c.MaxTempSize.V > 0 && s.to+size <= c.MaxTempSize.V:
+			if s.write(p) {
+				s.changed.Signal()
+				return true
+			}
+		}
+		s.changed.Wait()
+	}
+	return false
+}
+
+// write appends to the temporary file; false where there is none to be had.
+func (s *spool) write(p []byte) bool {
+	r := s.x.r
+	if s.file == nil {
+		f, err := s.x.h.temp.Create(r)
+		if err != nil {
+			r.Critf("%s", err)
+			return false
+		}
+		os.Remove(f.Name())
+		r.Warnf("an upstream response is buffered to a temporary file %s while %s", f.Name(), whileBody)
+		s.file = f
+	}
+	if _, err := s.file.WriteAt(p, s.to); err != nil {
+		r.Critf(`pwritev() "%s" failed (%s)`, s.file.Name(), err)
+		return false
+	}
+	s.to += int64(len(p))
+	return true
+}
+
+// take returns the next piece, good until the next call; the source's error behind the last one.
+func (s *spool) take() ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		switch {
+		case len(s.mem) > 0:
+			p := s.mem[0]
+			s.mem[0] = nil
+			s.mem = s.mem[1:]
+			s.memSize -= int64(len(p))
+			s.changed.Signal()
+			return p, nil
+		case s.from < s.to:
+			return s.fromFile()
+		case s.err != nil:
+			return nil, s.err
+		}
+		s.changed.Wait()
+	}
+}
+
+// fromFile reads a piece of the file. s.mu is held.
+func (s *spool) fromFile() ([]byte, error) {
+	if s.buf == nil {
+		s.buf = make([]byte, 64<<10)
+	}
+	n, err := s.file.ReadAt(s.buf[:min(int64(len(s.buf)), s.to-s.from)], s.from)
+	if n == 0 {
+		return nil, err
+	}
+	if s.from += int64(n); s.from == s.to {
+		s.from, s.to = 0, 0
+		s.changed.Signal()
+	}
+	return s.buf[:n], nil
+}
+
+// stop ends the reading and waits for it. A nil spool has nothing to stop.
+func (s *spool) stop() {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	s.stopped = true
+	unfinished := s.err == nil
+	s.changed.Signal()
+	s.mu.Unlock()
+	if unfinished {
+		if c := s.x.link.Conn; c != nil {
+			c.Abort()
+		}
+	}
+	<-s.done
+	if s.file != nil {
+		s.file.Close()
+	}
+}

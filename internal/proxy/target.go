@@ -1,0 +1,229 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"limpet/internal/ngx"
+	"limpet/nginxconf"
+	"limpet/upstream"
+)
+
+// Target is what proxy_pass says.
+type Target struct {
+	TLS    bool
+	Group  *upstream.Group // nil when the URL has variables
+	URL    string          // as written
+	Host   []byte          // host[:port] as written: $proxy_host
+	Port   []byte          // $proxy_port
+	URI    []byte          // from the first slash behind the host on
+	HasURI bool
+	// Text is the URL with variables.
+	Text ngx.Text
+	// groups are those of the configuration, found by name when the URL is known.
+	groups *upstream.Groups
+	at     *nginxconf.Setting
+}
+
+const errPrefix = "invalid URL prefix"
+
+func parseTarget(s *nginxconf.Setting) (*Target, error) {
+	url := s.Arg(0)
+	t := &Target{URL: url, at: s}
+	text, err := ngx.ParseText(s, url)
+	if err != nil {
+		return nil, err
+	}
+	if _, static := text.Static(); !static {
+		t.Text = text
+		return t, nil
+	}
+	rest, ok := t.scheme(url)
+	if !ok {
+		return nil, errors.New(errPrefix)
+	}
+	host, uri, hasURI := splitURL(rest)
+	if err := t.place(s, hasURI); err != nil {
+		return nil, err
+	}
+	t.URI, t.HasURI = []byte(uri), hasURI
+	t.name(host)
+	t.Group, err = upstream.Add(s, host, t.defaultPort())
+	return t, err
+}
+
+// scheme takes http:// or https:// off, in any case.
+func (t *Target) scheme(url string) (rest string, ok bool) {
+	switch {
+	case len(url) >= 7 && strings.EqualFold(url[:7], "http://"):
+		return url[7:], true
+	case len(url) >= 8 && strings.EqualFold(url[:8], "https://"):
+		t.TLS = true
+		return url[8:], true
+	}
+	return "", false
+}
+
+func (t *Target) defaultPort() int {
+	if t.TLS {
+		return 443
+	}
+	return 80
+}
+
+// splitURL parts what follows the scheme into the address and the URI. A unix
+// socket's path ends at a colon.
+func splitURL(rest string) (host, uri string, hasURI bool) {
+	if path, ok := strings.CutPrefix(rest, "unix:"); ok {
+		if i := strings.IndexByte(path, ':'); i >= 0 {
+			return rest[:5+i], path[i+1:], true
+		}
+		return rest, "", false
+	}
+	if i := strings.IndexAny(rest, "/?"); i >= 0 {
+		return rest[:i], rest[i:], true
+	}
+	return rest, "", false
+}
+
+// name sets what $proxy_host and $proxy_port show.
+func (t *Target) name(host string) {
+	if strings.HasPrefix(host, "unix:") {
+		t.Host, t.Port = []byte("localhost"), nil
+		return
+	}
+	t.Host = []byte(host)
+	t.Port = strconv.AppendInt(nil, int64(t.defaultPort()), 10)
+	if i := strings.LastIndexByte(host, ':'); i >= 0 && i > strings.IndexByte(host, ']') {
+		t.Port = []byte(host[i+1:])
+		if p, _ := nginxconf.ParseNum(host[i+1:]); p == t.defaultPort() {
+			t.Host = []byte(host[:i])
+		}
+	}
+}
+
+// place refuses a URI where it can't replace a location's name.
+func (t *Target) place(s *nginxconf.Setting, hasURI bool) error {
+	if !hasURI {
+		return nil
+	}
+	plain := s.Level.Context == nginxconf.Location
+	if p, ok := s.Level.Data.(ngx.Place); ok && plain {
+		plain = p.IsPrefix()
+	}
+	if !plain {
+		return errors.New(`"proxy_pass" cannot have URI part in location given by regular expression, or inside named location, or inside "if" statement, or inside "limit_except" block`)
+	}
+	return nil
+}
+
+// resolved is where a request goes.
+type resolved struct {
+	tls    bool
+	group  *upstream.Group
+	host   []byte
+	port   []byte
+	uri    []byte
+	hasURI bool
+	// whole says that uri replaces the request's whole, as in a URL with variables.
+	whole bool
+}
+
+// resolve finds where a request goes. A status other than 0 ends the request.
+func (t *Target) resolve(r *ngx.Request, to *resolved) (status int) {
+	if t.Group != nil {
+		*to = resolved{tls: t.TLS, group: t.Group, host: t.Host, port: t.Port, uri: t.URI, hasURI: t.HasURI}
+		return 0
+	}
+	url := t.Text.Bytes(r)
+	v := Target{}
+	rest, ok := v.scheme(string(url))
+	if !ok {
+		r.Errorf(`invalid URL prefix in "%s"`, url)
+		return 500
+	}
+	host, uri, hasURI := splitURL(rest)
+	if host == "" {
+		r.Errorf(`no host in upstream "%s"`, rest)
+		return 500
+	}
+	v.name(host)
+	*to = resolved{tls: v.TLS, host: v.Host, port: v.Port, uri: []byte(uri), hasURI: hasURI, whole: hasURI}
+	if hasURI && uri[0] == '?' {
+		to.uri = append([]byte{'/'}, uri...)
+	}
+	to.group, status = t.find(r, host, v.defaultPort())
+	return status
+}
+
+// find returns the group of a host that came by variables: one of the
+// configuration, or one made of a literal address.
+func (t *Target) find(r *ngx.Request, host string, port int) (*upstream.Group, int) {
+	if g := t.groups.Named(host); g != nil {
+		return g, 0
+	}
+	if strings.HasPrefix(host, "unix:") {
+		return upstream.Single(host, host), 0
+	}
+	name := host
+	if i := strings.LastIndexByte(host, ':'); i >= 0 && i > strings.IndexByte(host, ']') {
+		p, ok := nginxconf.ParseNum(host[i+1:])
+		if !ok || p < 1 || p > 65535 {
+			r.Errorf(`invalid port in upstream "%s"`, host)
+			return nil, 500
+		}
+		name, port = host[:i], p
+	}
+	addr, err := netip.ParseAddr(strings.Trim(name, "[]"))
+	if err != nil {
+		return t.lookup(r, name, port)
+	}
+	return upstream.Single(host, netip.AddrPortFrom(addr, uint16(port)).String()), 0
+}
+
+// lookup asks the location's resolver for a name that came by variables.
+func (t *Target) lookup(r *ngx.Request, name string, port int) (*upstream.Group, int) {
+	res := r.Scope.Core.Resolver
+	if res == nil {
+		r.Errorf("no resolver defined to resolve %s", name)
+		return nil, 502
+	}
+	addrs, err := res.Lookup(r, name)
+	if err != nil {
+		r.Errorf("%s could not be resolved (%s)", name, err)
+		return nil, 502
+	}
+	texts := make([]string, len(addrs))
+	for i, a := range addrs {
+		texts[i] = netip.AddrPortFrom(a, uint16(port)).String()
+	}
+	return upstream.Single(name, texts...), 0
+}
+
+// appendURI appends the URI passed on: the client's as it came where nothing
+// changed it, else made of the path, with the location's name replaced by proxy_pass' URI.
+func (to *resolved) appendURI(b []byte, r *ngx.Request, location string) []byte {
+	if to.whole {
+		return append(b, to.uri...)
+	}
+	if !to.hasURI && !r.PathChanged {
+		return append(b, r.URI...)
+	}
+	path := r.Path
+	if to.hasURI && !r.PathFree {
+		b = append(b, to.uri...)
+		path = path[min(len(location), len(path)):]
+	}
+	if r.Internal || r.PathChanged || bytes.IndexByte(r.URI, '%') >= 0 {
+		b = ngx.AppendEscaped(b, path, ngx.EscapeURI)
+	} else {
+		b = append(b, path...)
+	}
+	if len(r.Args) > 0 {
+		b = append(append(b, '?'), r.Args...)
+	}
+	return b
+}

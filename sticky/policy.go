@@ -1,0 +1,230 @@
+package sticky
+
+import (
+	"limpet/internal/ngx"
+	"limpet/upstream"
+)
+
+// Policy is the stickiness of one group: it reads a client's wish for a peer
+// and writes the configured dialect's cookie. It is an upstream.Sticky.
+// What it has counted outlives configurations.
+type Policy struct {
+	group   *upstream.Group
+	dialect string
+	where   string // FILE:LINE of the directive
+	read    reader
+	write   writer // nil: the dialect sets no cookie
+	learn   *learner
+	strict  strictness
+	// backups says that a wish for a backup peer is granted while primary peers serve.
+	backups bool
+	noFall  *ngx.Slot[bool] // of sticky_no_fallback; nil where the configuration has none
+
+	decisions *decisions
+	stats     *Stats
+	clients   []*clientTable // by position
+}
+
+// reader finds a client's wish in a request.
+type reader interface {
+	// wish is asked at a session's first try. It may change the request's cookies.
+	wish(s *upstream.Session) *wish
+}
+
+// writer puts the client's peer into the answer. at is the peer's position, fresh
+// says that the client has the value already as the dialect writes it.
+type writer interface {
+	// chosen is called at each try, before anything of the peer's answer is there.
+	chosen(s *upstream.Session, at int, fresh bool) answer
+	// answered is called with the peer's answer in place.
+	answered(s *upstream.Session, at int, fresh bool) answer
+	// value returns the value that names the peer, for those who ask what it would be.
+	value(at int) string
+}
+
+// wish is what a client's request says of its peer. It is read-only.
+type wish struct {
+	peers    []*upstream.Peer // that it names, in the file's order; none for a first visit
+	reason   Reason
+	spelling Spelling
+	fresh    bool // as the configured dialect writes it
+}
+
+// strictness says when a request is refused rather than balanced.
+type strictness uint8
+
+const (
+	lenient     strictness = iota
+	strictPeer             // when the peer that it names can't be asked
+	strictWish             // also when it names none of the group
+	strictFirst            // also when it names none at all
+)
+
+// Choose implements upstream.Sticky.
+func (p *Policy) Choose(s *upstream.Session) *upstream.Peer {
+	w, ok := s.Mark.(*wish)
+	if !ok {
+		w = p.read.wish(s)
+		s.Mark = w
+		if w.reason.Status() == Hit {
+			p.stats.see(s.Request, w.spelling)
+		}
+	}
+	peer := p.candidate(s, w)
+	s.Refusal = 0
+	if p.refuses(s, w) {
+		s.Refusal = 502
+	}
+	return peer
+}
+
+// candidate returns the first peer of the wish that isn't down or tried, primary ones first.
+func (p *Policy) candidate(s *upstream.Session, w *wish) *upstream.Peer {
+	s.Own = nil
+	var first *upstream.Peer
+	for _, q := range w.peers {
+		switch {
+		case s.Tried(q) && len(p.group.Peers) > 1:
+		case q.IsDown(), q.Backup && !p.backups:
+			if s.Own == nil {
+				s.Own = q
+			}
+		case first == nil:
+			first = q
+		}
+	}
+	return first
+}
+
+func (p *Policy) refuses(s *upstream.Session, w *wish) bool {
+	level := p.strict
+	if p.noFall != nil && p.noFall.Get(s.Request) {
+		level = strictFirst
+	}
+	switch {
+	case level == lenient:
+		return false
+	case len(w.peers) > 0:
+		return !w.peers[0].Backup
+	case w.reason == NoCookie:
+		return level >= strictFirst
+	}
+	return level >= strictWish
+}
+
+// Chosen implements upstream.Sticky.
+func (p *Policy) Chosen(s *upstream.Session, q *upstream.Peer) {
+	w, at := p.wishOf(s), p.position(q)
+	if at < 0 {
+		return
+	}
+	reason, fresh := w.reason, false
+	if len(w.peers) > 0 {
+		if w.names(q) {
+			fresh = w.fresh
+		} else {
+			reason = why(s, w.peers[0])
+		}
+	}
+	a := untouched
+	if p.write != nil {
+		a = p.write.chosen(s, at, fresh)
+	}
+	p.record(s, reason, a)
+	p.clients[at].see(p.stats, s.Request)
+}
+
+// record notes the decision for the variables and counts it.
+func (p *Policy) record(s *upstream.Session, reason Reason, a answer) {
+	p.stats.outcomes[reason.Status()].Add(1)
+	d := &p.decisions[reason][a]
+	if before, ok := s.Request.Sticky.(*decision); ok && s.Number > 1 {
+		d = &decision{reason, a, before}
+	}
+	s.Request.Sticky = d
+}
+
+// Answered implements upstream.Sticky.
+func (p *Policy) Answered(s *upstream.Session, q *upstream.Peer) {
+	w, at := p.wishOf(s), p.position(q)
+	if at < 0 {
+		return
+	}
+	if p.learn != nil {
+		p.learn.answered(s, at)
+	}
+	if p.write == nil {
+		return
+	}
+	a := p.write.answered(s, at, w.fresh && w.names(q))
+	d, ok := s.Request.Sticky.(*decision)
+	switch {
+	case !ok || a == untouched || d.answer == a:
+	case d.before == nil:
+		s.Request.Sticky = &p.decisions[d.reason][a]
+	default:
+		s.Request.Sticky = &decision{d.reason, a, d.before}
+	}
+}
+
+// Ended implements upstream.Sticky.
+func (p *Policy) Ended(s *upstream.Session, q *upstream.Peer, out upstream.Outcome) {
+	if at := p.position(q); p.learn != nil && at >= 0 && out == upstream.Good {
+		p.learn.ended(s, at)
+	}
+}
+
+// wishOf returns the session's wish; none where a script chose the peer and Choose wasn't asked.
+func (p *Policy) wishOf(s *upstream.Session) *wish {
+	if w, ok := s.Mark.(*wish); ok {
+		return w
+	}
+	return &wish{}
+}
+
+func (w *wish) names(q *upstream.Peer) bool {
+	for _, own := range w.peers {
+		if own == q {
+			return true
+		}
+	}
+	return false
+}
+
+// why says why the client's own peer wasn't taken.
+func why(s *upstream.Session, own *upstream.Peer) Reason {
+	switch {
+	case own.IsDown():
+		return PeerDown
+	case s.Tried(own):
+		return Retried
+	case own.MaxConns() > 0 && own.Conns() >= int64(own.MaxConns()):
+		return PeerFull
+	case s.Group.Failed(own):
+		return PeerFailed
+	case own.Backup:
+		return Backup
+	}
+	return PeerFull // it was, a moment ago
+}
+
+// position returns a peer's place among its group's, primary ones first; -1 for a script's own.
+func (p *Policy) position(q *upstream.Peer) int {
+	switch {
+	case q.Foreign:
+		return -1
+	case q.Backup:
+		return len(p.group.Primary) + q.Index
+	}
+	return q.Index
+}
+
+// peerAt returns the peer of a position.
+func (p *Policy) peerAt(at int) *upstream.Peer { return peerAt(p.group, at) }
+
+func peerAt(g *upstream.Group, at int) *upstream.Peer {
+	if at < len(g.Primary) {
+		return g.Primary[at]
+	}
+	return g.Backup[at-len(g.Primary)]
+}
