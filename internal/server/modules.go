@@ -10,6 +10,7 @@ import (
 	"limpet/internal/headers"
 	"limpet/internal/location"
 	"limpet/internal/lua"
+	"limpet/internal/maps"
 	"limpet/internal/ngx"
 	"limpet/internal/proxy"
 	"limpet/internal/rewrite"
@@ -28,6 +29,7 @@ func (opt *Options) modules() []ngx.Module {
 		corevars.Module(),
 		location.Module(opt.remap()),
 		rewrite.Module(),
+		maps.Module(),
 		sticky.Module(sticky.Options{Legacy: opt.StickyLegacy}),
 		upstream.Module(),
 		lua.Module(lua.Options{Recognise: !opt.RunLua}),
