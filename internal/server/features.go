@@ -24,9 +24,9 @@ func Features() string {
 	for _, f := range []struct{ module, word string }{
 		{"rewrite", "rewrite"}, {"proxy", "proxy"}, {"charset", "charset"}, {"gzip", "gzip"}, {"ssi", "ssi"},
 		{"mirror", "mirror"}, {"userid", "userid"}, {"access", "access"}, {"auth_basic", "auth_basic"},
-		{"autoindex", "autoindex"}, {"geo", "geo"}, {"map", "map"}, {"referer", "referer"}, {"fastcgi", "fastcgi"},
+		{"autoindex", "autoindex"}, {"maps", "geo"}, {"maps", "map"}, {"referer", "referer"}, {"fastcgi", "fastcgi"},
 		{"uwsgi", "uwsgi"}, {"scgi", "scgi"}, {"grpc", "grpc"}, {"memcached", "memcached"}, {"limit_conn", "limit_conn"},
-		{"limit_req", "limit_req"}, {"empty_gif", "empty_gif"}, {"browser", "browser"}, {"split_clients", "split_clients"},
+		{"limit_req", "limit_req"}, {"empty_gif", "empty_gif"}, {"browser", "browser"}, {"maps", "split_clients"},
 		{"upstream_hash", "upstream_hash"}, {"upstream_ip_hash", "upstream_ip_hash"}, {"upstream_least_conn", "upstream_least_conn"},
 		{"upstream_random", "upstream_random"}, {"upstream", "upstream_keepalive"}, {"upstream", "upstream_zone"},
 	} {
