@@ -43,7 +43,9 @@ type cost struct {
 	requests int
 }
 
-func (c *cost) perRequest() float64 { return float64(c.cpu.Microseconds()) / float64(max(c.requests, 1)) }
+func (c *cost) perRequest() float64 {
+	return float64(c.cpu.Microseconds()) / float64(max(c.requests, 1))
+}
 
 func (b *bench) stopAll() {
 	for _, p := range b.started {

@@ -69,6 +69,15 @@ func (fs *Files) Reopen(report func(error)) {
 	}
 }
 
+// Paths returns the paths of the open files.
+func (fs *Files) Paths() []string {
+	var paths []string
+	for _, f := range fs.all() {
+		paths = append(paths, f.path)
+	}
+	return paths
+}
+
 // all returns the open files, so that a report can be logged without the lock.
 func (fs *Files) all() []*File {
 	fs.mu.Lock()
@@ -133,7 +142,7 @@ func openAppend(path string) (int, error) {
 			return fd, nil
 		case syscall.EINTR:
 		default:
-			return -1, &openError{path, err}
+			return -1, &OpenError{path, err}
 		}
 	}
 }
@@ -143,14 +152,14 @@ func isRegular(fd int) bool {
 	return syscall.Fstat(fd, &st) == nil && st.Mode&syscall.S_IFMT == syscall.S_IFREG
 }
 
-// openError is a failed open() in nginx's words.
-type openError struct {
+// OpenError is a failed open() of a log in nginx's words.
+type OpenError struct {
 	path string
 	err  error
 }
 
-func (e *openError) Error() string {
+func (e *OpenError) Error() string {
 	return fmt.Sprintf(`open() "%s" failed %s`, e.path, Errno(e.err))
 }
 
-func (e *openError) Unwrap() error { return e.err }
+func (e *OpenError) Unwrap() error { return e.err }

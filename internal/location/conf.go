@@ -25,8 +25,11 @@ type Conf struct {
 	Names      nginxconf.List[Name]
 	Internal   nginxconf.Opt[bool]
 	ErrorPages nginxconf.List[ErrorPage]
-	hasHTTP    bool
-	listens    map[string]*noted // at the http level: the addresses read so far
+
+	NamesHashSize, NamesHashBucket nginxconf.Opt[int]
+	VarsHashSize, VarsHashBucket   nginxconf.Opt[int]
+	hasHTTP                        bool
+	listens                        map[string]*noted // at the http level: the addresses read so far
 }
 
 // Directives lists the directives of the tree.
@@ -40,8 +43,19 @@ func (c *Conf) Directives() []nginxconf.Directive {
 		nginxconf.Many("server_name", nginxconf.Server, nginxconf.Args1More, &c.Names, parseNames, "", "Sets the names of a virtual server.").NoInherit(),
 		nginxconf.Custom("internal", nginxconf.Location, nginxconf.NoArgs, &c.Internal, func(*nginxconf.Setting) (bool, error) { return true, nil }, "",
 			"Keeps requests from outside away from a location."),
+		hashSize("server_names_hash_max_size", &c.NamesHashSize, "512"),
+		hashSize("server_names_hash_bucket_size", &c.NamesHashBucket, "64"),
+		hashSize("variables_hash_max_size", &c.VarsHashSize, "1024"),
+		hashSize("variables_hash_bucket_size", &c.VarsHashBucket, "64"),
 		nginxconf.Many("error_page", nginxconf.HTTPServerLocation|nginxconf.LocationIf, nginxconf.Args2More, &c.ErrorPages, parseErrorPage, "", "Names the URI that answers in place of an error."),
 	}
+}
+
+// hashSize is a row for the size of a table of nginx's, which is checked and has no effect.
+func hashSize(name string, field *nginxconf.Opt[int], def string) nginxconf.Directive {
+	d := nginxconf.Num(name, nginxconf.HTTP, field, def, "Accepted without effect.")
+	d.Why = "Go's maps size themselves"
+	return d
 }
 
 // Server is what a server{} keeps at its level.

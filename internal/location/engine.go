@@ -11,6 +11,9 @@ import (
 // maxRedirects bounds internal redirects and location changes, as in nginx.
 const maxRedirects = 10
 
+// maxDepth bounds the nesting of subrequests, as in nginx.
+const maxDepth = 50
+
 // Engine runs requests through the phases. It has no state of its own.
 type Engine struct{}
 
@@ -22,6 +25,10 @@ func (e *Engine) Run(r *ngx.Request) {
 		e.end(r, e.first(r))
 	}
 	logRequest(r)
+	r.DropFilters()
+	for _, sub := range r.Later {
+		e.Subrequest(sub, nil)
+	}
 	r.Tries = r.Tries[:0]
 }
 
@@ -110,7 +117,7 @@ func (e *Engine) enter(r *ngx.Request, s *ngx.Scope) ngx.Outcome {
 
 // slashRedirect sends a request for /name to /name/ .
 func (e *Engine) slashRedirect(r *ngx.Request, name string) ngx.Outcome {
-	loc := []byte(name)
+	loc := ngx.AppendEscaped(nil, []byte(name), ngx.EscapeURI)
 	if len(r.Args) > 0 {
 		loc = append(append(loc, '?'), r.Args...)
 	}
@@ -383,8 +390,8 @@ func (e *Engine) builtin(r *ngx.Request, status int) ngx.Outcome {
 
 // Subrequest implements ngx.Engine.
 func (e *Engine) Subrequest(sub *ngx.Request, sink ngx.Sink) int {
-	if sub.Redirects > 50 {
-		sub.Errorf("subrequests cycle while processing \"%s\"", sub.Path)
+	if sub.Depth > maxDepth {
+		sub.Errorf(`subrequests cycle while processing "%s"`, sub.Path)
 		return 500
 	}
 	if sink == nil {
@@ -402,6 +409,7 @@ func (e *Engine) Subrequest(sub *ngx.Request, sink ngx.Sink) int {
 	if sub.Scope.Core.LogSubrequest.V {
 		logRequest(sub)
 	}
+	sub.DropFilters()
 	return sub.Status
 }
 

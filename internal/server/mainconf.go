@@ -2,15 +2,22 @@ package server
 
 import (
 	"fmt"
+	"os"
+	"os/user"
 	"runtime"
+	"strconv"
 	"time"
 
 	"limpet/internal/ngx"
 	conf "limpet/nginxconf"
 )
 
-// User is what the user directive says.
-type User struct{ Name, Group string }
+// User is what the user directive says. It is only looked up by root, as in nginx.
+type User struct {
+	Name     string
+	UID, GID int
+	Groups   []int // all of the user's, as initgroups() gives them
+}
 
 // Main holds the directives of the process itself.
 // https://nginx.org/en/docs/ngx_core_module.html
@@ -89,24 +96,45 @@ func (c *Main) openEvents(*conf.Setting) error {
 	return nil
 }
 
-// Check refuses a file without events, as nginx does.
-func (c *Main) Check(lv *conf.Level) error {
-	if lv.Parent == nil && !c.hasEvents {
-		return conf.Errorf("", 0, `no "events" section in configuration`)
-	}
-	return nil
-}
-
 func prefixed(s *conf.Setting) (string, error) { return s.Loader.PrefixPath(s.Arg(0)), nil }
 
+// parseUser reads user NAME [GROUP]; the group is named as the user when it isn't given.
 func parseUser(s *conf.Setting) (User, error) {
-	u := User{Name: s.Arg(0), Group: s.Arg(0)}
-	if len(s.Args) == 2 {
-		u.Group = s.Arg(1)
+	u := User{Name: s.Arg(0)}
+	if s.IsDefault || s.Loader.Offline {
+		return u, nil
+	}
+	if os.Geteuid() != 0 {
+		s.Warn(`the "user" directive makes sense only if the master process runs with super-user privileges, ignored`)
+		return u, nil
+	}
+	return LookupUser(u.Name, s.Arg(len(s.Args)-1))
+}
+
+// LookupUser finds a user and a group in the system's files. Errors are in nginx's words.
+func LookupUser(name, group string) (User, error) {
+	su, err := user.Lookup(name)
+	if err != nil {
+		return User{}, fmt.Errorf(`getpwnam("%s") failed`, name)
+	}
+	sg, err := user.LookupGroup(group)
+	if err != nil {
+		return User{}, fmt.Errorf(`getgrnam("%s") failed`, group)
+	}
+	u := User{Name: name}
+	u.UID, _ = strconv.Atoi(su.Uid)
+	u.GID, _ = strconv.Atoi(sg.Gid)
+	u.Groups = []int{u.GID}
+	ids, _ := su.GroupIds()
+	for _, id := range ids {
+		if n, err := strconv.Atoi(id); err == nil && n != u.GID {
+			u.Groups = append(u.Groups, n)
+		}
 	}
 	return u, nil
 }
 
+// parseWorkers reads worker_processes; nginx takes 0, and then serves nobody.
 func parseWorkers(s *conf.Setting) (int, error) {
 	if s.Arg(0) == "auto" {
 		return runtime.NumCPU(), nil
