@@ -49,7 +49,12 @@ func dropRights(u server.User, s *server.Server) (*rights, error) {
 	if err := r.give(s); err != nil {
 		return nil, err
 	}
-	if _, _, e := syscall.AllThreadsSyscall(syscall.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1, 0); e != 0 {
+	// A binary built with cgo (under the race detector) can't reach all of its
+	// threads: it keeps no rights, and a reload then binds what anyone may.
+	_, _, e := syscall.AllThreadsSyscall(syscall.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1, 0)
+	if e == syscall.ENOTSUP {
+		r.keep, r.dropped = 0, false
+	} else if e != 0 {
 		return nil, fmt.Errorf("prctl(PR_SET_KEEPCAPS, 1) failed %s", errlog.Errno(e))
 	}
 	if err := syscall.Setgroups(u.Groups); err != nil {
@@ -60,6 +65,9 @@ func dropRights(u server.User, s *server.Server) (*rights, error) {
 	}
 	if err := syscall.Setresuid(u.UID, u.UID, u.UID); err != nil {
 		return nil, fmt.Errorf("setuid(%d) failed %s", u.UID, errlog.Errno(err))
+	}
+	if r.keep == 0 {
+		return r, nil
 	}
 	hdr, data := r.capabilities(0)
 	if _, _, e := syscall.AllThreadsSyscall(syscall.SYS_CAPSET, uintptr(unsafe.Pointer(hdr)), uintptr(unsafe.Pointer(data)), 0); e != 0 {
@@ -132,7 +140,7 @@ func (r *rights) capabilities(inForce uint32) (*unix.CapUserHeader, *[2]unix.Cap
 // with runs f with the kept rights. The goroutine is bound to its thread, and what
 // f starts runs in others, without them.
 func (r *rights) with(f func()) {
-	if !r.dropped {
+	if r == nil || !r.dropped {
 		f()
 		return
 	}

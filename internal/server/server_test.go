@@ -30,7 +30,7 @@ func TestServesWithoutLocations(t *testing.T) {
 	}
 	body, _ := io.ReadAll(resp.Body)
 	resp.Body.Close()
-	if resp.StatusCode != 404 || len(body) != 153 {
-		t.Errorf("got %d with %d bytes, want nginx's 404 page", resp.StatusCode, len(body))
+	if resp.StatusCode != 403 || len(body) != 153 {
+		t.Errorf("got %d with %d bytes, want nginx's 403 page", resp.StatusCode, len(body))
 	}
 }
