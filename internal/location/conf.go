@@ -120,7 +120,7 @@ func openLocation(s *nginxconf.Setting) error {
 		return fmt.Errorf(`location "%s" cannot be inside the named location "%s"`, loc.Name, outer.Name)
 	case loc.Named:
 		return fmt.Errorf(`named location "%s" can be on the server level only`, loc.Name)
-	case loc.Regexp == nil && outer.Regexp == nil && !strings.HasPrefix(loc.Name, outer.Name):
+	case loc.Regexp == nil && !strings.HasPrefix(loc.Name, outer.Name):
 		return fmt.Errorf(`location "%s" is outside location "%s"`, loc.Name, outer.Name)
 	}
 	return nil

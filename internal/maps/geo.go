@@ -142,8 +142,8 @@ func (g *geo) rangeEntry(at *nginxconf.Setting, w []string) error {
 func parseNetwork(at *nginxconf.Setting, text string) (netip.Prefix, error) {
 	bad := fmt.Errorf(`invalid network "%s"`, text)
 	host, length, hasLength := strings.Cut(text, "/")
-	a, err := netip.ParseAddr(host)
-	if err != nil || a.Zone() != "" {
+	a, ok := parseAddr([]byte(host))
+	if !ok {
 		return netip.Prefix{}, bad
 	}
 	bits := a.BitLen()
@@ -165,9 +165,9 @@ func parseNetwork(at *nginxconf.Setting, text string) (netip.Prefix, error) {
 // parseRange reads two IPv4 addresses with a hyphen between them.
 func parseRange(text string) (from, to uint32, err error) {
 	low, high, _ := strings.Cut(text, "-")
-	a, errLow := netip.ParseAddr(low)
-	b, errHigh := netip.ParseAddr(high)
-	if errLow != nil || errHigh != nil || !a.Is4() || !b.Is4() || a == none || b == none || b.Less(a) {
+	a, okLow := parse4([]byte(low))
+	b, okHigh := parse4([]byte(high))
+	if !okLow || !okHigh || a == none || b == none || b.Less(a) {
 		return 0, 0, fmt.Errorf(`invalid range "%s"`, text)
 	}
 	return number(a), number(b), nil
@@ -303,6 +303,7 @@ func parseAddr(b []byte) (netip.Addr, bool) {
 	return a, err == nil && a.Zone() == ""
 }
 
+// parse4 reads an IPv4 address; zeros at the front of a number are allowed, as in nginx.
 func parse4(b []byte) (netip.Addr, bool) {
 	var a [4]byte
 	part, n, digits := 0, 0, 0
@@ -311,7 +312,7 @@ func parse4(b []byte) (netip.Addr, bool) {
 		case c == '.' && digits > 0 && part < 3:
 			a[part] = byte(n)
 			part, n, digits = part+1, 0, 0
-		case '0' <= c && c <= '9' && digits < 3:
+		case '0' <= c && c <= '9':
 			if n = n*10 + int(c-'0'); n > 255 {
 				return netip.Addr{}, false
 			}

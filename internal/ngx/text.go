@@ -61,7 +61,7 @@ func CompileText(vs *Vars, value string) (Text, error) {
 
 // parseVariable reads what follows a dollar sign and returns how long it is.
 func parseVariable(vs *Vars, s string) (part, int, error) {
-	if s == "" {
+	if s == "" || s == "{" {
 		return part{}, 0, errors.New("invalid variable name")
 	}
 	if s[0] >= '1' && s[0] <= '9' {
