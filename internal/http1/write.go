@@ -108,7 +108,9 @@ func (c *conn) appendHead(b []byte, r *ngx.Request) []byte {
 		b = append(b, "\r\nLast-Modified: "...)
 		b = o.LastModified.UTC().AppendFormat(b, ngx.TimeFormat)
 	}
-	if o.Location != nil {
+	// A path that is made absolute goes here; any other location is a field like others.
+	path := len(o.Location) > 0 && o.Location[0] == '/' && r.Scope.Core.AbsoluteRedirect.V
+	if path {
 		b = append(b, "\r\nLocation: "...)
 		b = ngx.AppendLocation(b, r)
 	}
@@ -116,6 +118,10 @@ func (c *conn) appendHead(b []byte, r *ngx.Request) []byte {
 		b = append(b, "\r\nTransfer-Encoding: chunked"...)
 	}
 	b = appendConnection(b, r)
+	if o.Location != nil && !path {
+		b = append(b, "\r\nLocation: "...)
+		b = append(b, o.Location...)
+	}
 	b = append(b, "\r\n"...)
 	return append(appendFields(b, &o.Header), "\r\n"...)
 }
