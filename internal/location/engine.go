@@ -156,6 +156,10 @@ func (e *Engine) content(r *ngx.Request) ngx.Outcome {
 			return out
 		}
 	}
+	if r.PathFree && r.Scope.Handler == nil && r.Scope.Core.Root.V.Alias {
+		r.Errorf(`"alias" cannot be used in location "%s" where URI was rewritten`, r.Scope.Name)
+		return ngx.Status(500)
+	}
 	for _, step := range r.Scope.Steps[ngx.PreContent] {
 		if out := step(r); out != ngx.Next {
 			return out

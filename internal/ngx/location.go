@@ -6,7 +6,7 @@ import "strconv"
 // where it begins with a slash and absolute_redirect is on.
 func AppendLocation(b []byte, r *Request) []byte {
 	loc, core := r.Out.Location, r.Scope.Core
-	if len(loc) == 0 || loc[0] != '/' || !core.AbsoluteRedirect.V || len(loc) > 1 && loc[1] == '/' {
+	if len(loc) == 0 || loc[0] != '/' || !core.AbsoluteRedirect.V {
 		return append(b, loc...)
 	}
 	b = append(b, r.Scheme...)
