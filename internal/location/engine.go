@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 
+	"limpet/internal/errlog"
 	"limpet/internal/ngx"
 	"limpet/internal/tcp"
 )
@@ -157,7 +158,7 @@ func (e *Engine) content(r *ngx.Request) ngx.Outcome {
 		}
 	}
 	if r.PathFree && r.Scope.Handler == nil && r.Scope.Core.Root.V.Alias {
-		r.Errorf(`"alias" cannot be used in location "%s" where URI was rewritten`, r.Scope.Name)
+		r.Logf(errlog.Alert, `"alias" cannot be used in location "%s" where URI was rewritten`, r.Scope.Name)
 		return ngx.Status(500)
 	}
 	for _, step := range r.Scope.Steps[ngx.PreContent] {
