@@ -105,6 +105,8 @@ type Request struct {
 
 	// Redirects counts internal redirects, bounded by 10 as in nginx.
 	Redirects int
+	// BodyRefused says that the body is too large to be asked for by 100 Continue.
+	BodyRefused bool
 	// Refused is the status with which the wire refuses the request before any phase; 0 for none.
 	Refused int
 	// MatchFailed says that a regular expression took too long, so that nobody knows whether it matches.
