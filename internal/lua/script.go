@@ -29,11 +29,12 @@ type script struct {
 
 // code is a compiled chunk.
 type code struct {
-	chunk string // its name in messages
-	path  string // of the file; "" for inline code
-	proto *lua.FunctionProto
-	tree  []ast.Stmt
-	err   *loadError
+	chunk  string // its name in messages
+	path   string // of the file; "" for inline code
+	proto  *lua.FunctionProto
+	tree   []ast.Stmt
+	source string // the text
+	err    *loadError
 }
 
 // loadError says why code can't be loaded, in OpenResty's words for the log.
@@ -138,6 +139,7 @@ func (c *code) compile(text string) {
 			text = ""
 		}
 	}
+	c.source = text
 	if err := checkSyntax(text, c.chunk); err != nil {
 		c.err = &loadError{msg: err.Error()}
 		return
