@@ -140,11 +140,12 @@ func (c *code) compile(text string) {
 		}
 	}
 	c.source = text
-	if err := checkSyntax(text, c.chunk); err != nil {
+	program, err := checkSyntax(text, c.chunk)
+	if err != nil {
 		c.err = &loadError{msg: err.Error()}
 		return
 	}
-	tree, err := parse.Parse(strings.NewReader(text), c.chunk)
+	tree, err := parse.Parse(strings.NewReader(program), c.chunk)
 	if err == nil {
 		c.tree = tree
 		c.proto, err = lua.Compile(concatenations(tree), c.chunk)
