@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"limpet/internal/ngx"
 	"limpet/internal/tcp"
 )
 
@@ -47,10 +48,11 @@ type exchange struct {
 	conn     *tcp.Conn
 	deadline time.Time
 	in       []byte // what was received
-	out      []byte // scratch for what is sent
 	keep     bool   // the connection can be used again
 	reused   bool   // the connection served a probe before
 	answer   answer
+	req      *ngx.Request // for variables; made on first use
+	probing  probing      // of req
 
 	// How it failed.
 	at      step

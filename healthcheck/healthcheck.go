@@ -41,7 +41,7 @@ type Options struct {
 	ExpectAlive string
 }
 
-// module is the module while one configuration is made.
+// module is the module; while a configuration is made there may be several, so it keeps nothing.
 type module struct {
 	opt Options
 }
@@ -52,8 +52,10 @@ func Module(opt Options) ngx.Module {
 	m := &module{opt: opt}
 	return ngx.Module{
 		Name:   "healthcheck",
-		Conf:   func() nginxconf.Settings { return new(Conf) },
+		Conf:   func() nginxconf.Settings { return &Conf{check: newCheckSpec()} },
+		Vars:   vars,
 		Config: m.config,
+		Scope:  m.scope,
 	}
 }
 
@@ -64,6 +66,9 @@ func (m *module) config(b *ngx.Build) error {
 	p := ngx.Keep(b, "healthcheck", newProber)
 	s.prober = p
 	s.groups = ngx.Shared[upstream.Groups](b)
+	if err := m.buildUpstreams(b, s); err != nil {
+		return err
+	}
 	b.OnStart(func() {
 		m.openGroups(s)
 		p.install(s)

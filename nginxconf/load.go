@@ -196,7 +196,10 @@ func (ld *Loader) statements(lv *Level, sts []*Statement, lexErr *Error) error {
 }
 
 func (ld *Loader) statement(lv *Level, st *Statement, lexErr *Error) error {
-	if st.Name == "include" && !st.HasBlock {
+	if st.Name == "include" {
+		if st.HasBlock {
+			return Errorf(st.File, st.Line, `directive "include" is not terminated by ";"`)
+		}
 		return ld.include(st, func(name string) error { return ld.file(lv, name, st) })
 	}
 	ref, err := ld.find(lv, st)

@@ -32,6 +32,9 @@ func parseOptions(args []string) (*options, error) {
 	unsupported := long.String("unsupported", "error", "")
 	long.BoolVar(&o.watch, "watch", true, "")
 	long.StringSliceVar(&o.StickyLegacy, "sticky-legacy", nil, "")
+	luaMode := long.String("lua", "native", "")
+	long.StringVar(&o.Checks.FailOpen, "fail-open", "", "")
+	long.StringVar(&o.Checks.ExpectAlive, "expect-alive", "", "")
 	help := long.Bool("help", false, "")
 	showVersion := long.Bool("version", false, "")
 	for len(args) > 0 {
@@ -59,6 +62,19 @@ func parseOptions(args []string) (*options, error) {
 	case "error":
 	default:
 		return nil, fmt.Errorf(`invalid option: "--unsupported=%s"`, *unsupported)
+	}
+	switch *luaMode {
+	case "run":
+		o.RunLua = true
+	case "native":
+	default:
+		return nil, fmt.Errorf(`invalid option: "--lua=%s"`, *luaMode)
+	}
+	if v := o.Checks.FailOpen; v != "" && v != "on" && v != "off" {
+		return nil, fmt.Errorf(`invalid option: "--fail-open=%s"`, v)
+	}
+	if v := o.Checks.ExpectAlive; v != "" && v != "add" && v != "replace" {
+		return nil, fmt.Errorf(`invalid option: "--expect-alive=%s"`, v)
 	}
 	for _, m := range *remaps {
 		from, to, ok := strings.Cut(m, "=")

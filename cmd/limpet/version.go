@@ -59,6 +59,9 @@ limpet's own:
   --offline               : with -t: no names resolved, no keys or logs opened, no sockets bound, no root
   --unsupported=warn      : skip directives that are known but not supported, with a warning
   --watch=false           : don't reload when a file of the configuration changes
+  --lua=run               : run every balancer script, also those that limpet does natively
+  --fail-open=on|off      : serve from peers, or don't, when checks have turned all of a group down
+  --expect-alive=add|replace : what check_http_expect_alive means: with http_2xx and http_3xx, or in their place
   --sticky-legacy NAME,.. : cookie names to look under besides the configured one
 
 limpet demo runs three backends and a configuration in front of them, and says what to try.

@@ -44,13 +44,14 @@ type conn struct {
 	x          *exchange // nil while idle
 	busy       atomic.Bool
 	under      atomic.Pointer[ngx.Endpoint] // of the running request; &aborted when it was cut
-	held       *ngx.Endpoint                // to be released when the request panics
+	acquired   *ngx.Endpoint                // to be released when the request panics
 	stage      *atomic.Int64                // of Stats: what the request counts in
 	eof        bool                         // the client won't send more
 	broken     bool                         // nothing can be sent any more
 	linger     bool                         // the client may still be sending: read on before closing
 	plainOnTLS bool                         // a request without TLS came to a port with it
 	reset      bool                         // close with a reset (444 and time-outs under reset_timedout_connection)
+	idle       func() bool                  // becomeIdle, made once
 }
 
 // exchange is what a connection needs while it serves a request, from a pool.
@@ -66,6 +67,8 @@ type exchange struct {
 	headLen  int
 	sent     int64 // bytes of this answer on their way, head included
 	hijacked bool
+	// held says that the whole answer is in out and is sent as the wait for the next request begins.
+	held bool
 }
 
 const (
@@ -102,8 +105,8 @@ func (c *conn) giveBack() {
 	if c.stage != nil {
 		c.stage.Add(-1)
 	}
-	if c.held != nil {
-		c.held.Release()
+	if c.acquired != nil {
+		c.acquired.Release()
 	}
 }
 
@@ -234,7 +237,7 @@ func (c *conn) serveHTTP2(ep *ngx.Endpoint) bool {
 
 // serve waits for a request, serves it and says whether the connection lives on.
 func (c *conn) serve() bool {
-	if c.x == nil && !c.wait() {
+	if (c.x == nil || c.x.held) && !c.wait() {
 		return false
 	}
 	ep := c.client.Listener.Acquire()
@@ -242,23 +245,41 @@ func (c *conn) serve() bool {
 		return false
 	}
 	c.under.Store(ep)
-	c.held = ep
+	c.acquired = ep
 	again := c.request(ep)
-	c.held = nil
+	c.acquired = nil
 	ep.Release()
-	if !c.under.CompareAndSwap(ep, nil) || again && c.srv.closing.Load() {
+	if !c.under.CompareAndSwap(ep, nil) {
+		return false
+	}
+	if again && c.srv.closing.Load() {
+		c.unhold()
 		return false
 	}
 	return again
 }
 
-// wait waits for the first byte of a request, without a buffer.
-func (c *conn) wait() bool {
+// becomeIdle gives everything back that only a request needs. False means that the
+// connection is to be closed instead.
+func (c *conn) becomeIdle() bool {
+	c.release()
 	c.busy.Store(false)
-	if c.srv.closing.Load() || c.client.Listener.Gone() {
+	return !c.srv.closing.Load() && !c.client.Listener.Gone()
+}
+
+// wait sends an answer that was held, and waits for the first byte of a request, without a buffer.
+func (c *conn) wait() bool {
+	var err error
+	if c.x != nil {
+		if c.idle == nil {
+			c.idle = c.becomeIdle
+		}
+		err = c.tc.WriteWait(c.x.out, c.idle)
+	} else if !c.becomeIdle() {
 		return false
+	} else {
+		err = c.tc.Wait()
 	}
-	err := c.tc.Wait()
 	c.busy.Store(true)
 	if err != nil {
 		c.idleError(err)
@@ -309,6 +330,9 @@ func (c *conn) request(ep *ngx.Endpoint) bool {
 // finish ends the exchange: what is left of the body is read, the connection kept or not.
 func (c *conn) finish(r *ngx.Request) bool {
 	x := c.x
+	if x.held && !x.body.done {
+		c.unhold()
+	}
 	keep := r.KeepAlive && !c.broken && !c.eof && !x.hijacked
 	core := r.Scope.Core
 	r.End()
@@ -321,6 +345,7 @@ func (c *conn) finish(r *ngx.Request) bool {
 		}
 	}
 	if !keep {
+		c.unhold()
 		c.linger = c.linger || x.w > x.r && !x.hijacked
 		if core.LingeringClose.V == ngx.LingerAlways {
 			c.linger = true
@@ -336,10 +361,12 @@ func (c *conn) finish(r *ngx.Request) bool {
 	if x.w > x.r {
 		x.w = copy(x.in, x.in[x.r:x.w])
 		x.r = 0
-		return true
+		return !x.held || c.unhold() == nil
 	}
 	c.tc.SetReadTimeout(core.KeepAliveTimeout.V.Timeout)
-	c.release()
+	if !x.held {
+		c.release()
+	}
 	return true
 }
 

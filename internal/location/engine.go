@@ -11,6 +11,9 @@ import (
 // maxRedirects bounds internal redirects and location changes, as in nginx.
 const maxRedirects = 10
 
+// maxDepth bounds the nesting of subrequests, as in nginx.
+const maxDepth = 50
+
 // Engine runs requests through the phases. It has no state of its own.
 type Engine struct{}
 
@@ -22,6 +25,10 @@ func (e *Engine) Run(r *ngx.Request) {
 		e.end(r, e.first(r))
 	}
 	logRequest(r)
+	r.DropFilters()
+	for _, sub := range r.Later {
+		e.Subrequest(sub, nil)
+	}
 	r.Tries = r.Tries[:0]
 }
 
@@ -183,13 +190,26 @@ func (e *Engine) access(r *ngx.Request) ngx.Outcome {
 				denied = out
 			}
 		default:
-			return out
+			return e.delayed(r, out)
 		}
 	}
 	if denied == ngx.Status(403) {
 		r.Errorf("access forbidden by rule")
 	}
-	return denied
+	return e.delayed(r, denied)
+}
+
+// delayed holds an answer with 401 back for auth_delay.
+func (e *Engine) delayed(r *ngx.Request, out ngx.Outcome) ngx.Outcome {
+	d := r.Scope.Core.AuthDelay.V
+	if out != ngx.Status(401) || d == 0 {
+		return out
+	}
+	r.Infof("delaying unauthorized request")
+	if r.Client.Conn.Sleep(d) != nil {
+		return ngx.Status(499)
+	}
+	return out
 }
 
 // end answers with what the phases came to, following error pages and internal redirects.
@@ -366,8 +386,8 @@ func (e *Engine) builtin(r *ngx.Request, status int) ngx.Outcome {
 
 // Subrequest implements ngx.Engine.
 func (e *Engine) Subrequest(sub *ngx.Request, sink ngx.Sink) int {
-	if sub.Redirects > 50 {
-		sub.Errorf("subrequests cycle while processing \"%s\"", sub.Path)
+	if sub.Depth > maxDepth {
+		sub.Errorf(`subrequests cycle while processing "%s"`, sub.Path)
 		return 500
 	}
 	if sink == nil {
@@ -385,6 +405,7 @@ func (e *Engine) Subrequest(sub *ngx.Request, sink ngx.Sink) int {
 	if sub.Scope.Core.LogSubrequest.V {
 		logRequest(sub)
 	}
+	sub.DropFilters()
 	return sub.Status
 }
 

@@ -121,6 +121,10 @@ type Request struct {
 	HeaderOnly bool
 	// NoLog keeps the request out of the access log.
 	NoLog bool
+	// Depth is how deep a subrequest is nested; 0 for the client's request.
+	Depth int
+	// Later are background subrequests that the engine runs when the answer is complete and logged.
+	Later []*Request
 	// Background subrequests (mirror) don't hold their parent's answer up.
 	Background bool
 
@@ -128,6 +132,7 @@ type Request struct {
 	captures       []int
 	captureSubject []byte
 	filters        []BodyFilter
+	outer          int // the first of filters through which the answers of subrequests go, too
 	values         []value
 	slots          []any
 	arena          []byte
@@ -142,15 +147,17 @@ type Response struct {
 	// Reason replaces the standard reason of Status (an upstream's own words); nil for the standard.
 	Reason []byte
 	// ContentType as sent, with charset where Charset is empty; nil for none.
-	ContentType  []byte
-	Charset      []byte
-	Length       int64 // of the body, -1 when it isn't known: chunked or until close
-	LastModified time.Time
-	Location     []byte // made absolute by the wire where absolute_redirect says so
-	Header       Header // all other fields, in order
-	Trailer      Header // fields behind a chunked body
-	AcceptRanges bool   // ranges of the body can be asked for
-	SingleRange  bool   // one range at most: the body is a stream
+	ContentType []byte
+	Charset     []byte
+	// OverrideCharset is the character set that a peer asks for by X-Accel-Charset; nil for none.
+	OverrideCharset []byte
+	Length          int64 // of the body, -1 when it isn't known: chunked or until close
+	LastModified    time.Time
+	Location        []byte // made absolute by the wire where absolute_redirect says so
+	Header          Header // all other fields, in order
+	Trailer         Header // fields behind a chunked body
+	AcceptRanges    bool   // ranges of the body can be asked for
+	SingleRange     bool   // one range at most: the body is a stream
 	// Server and Date replace the wire's own fields (proxy_pass_header); nil for its own.
 	Server, Date []byte
 	// Close ends the connection behind the answer.
@@ -284,8 +291,8 @@ func (r *Request) keptValue(slot int) *value {
 // IsMain reports whether the request is the client's own.
 func (r *Request) IsMain() bool { return r.Main == r }
 
-// Sub returns a new subrequest: same client, same header, method GET, no body,
-// the variables' values of its parent. It isn't run.
+// Sub returns a new subrequest: same client, same header, method GET, the body where
+// it was read whole, the variables' values of its parent. It isn't run.
 func (r *Request) Sub(path, args []byte) *Request {
 	sub := &Request{
 		Main: r.Main, Parent: r, Client: r.Client, Wire: r.Wire, Engine: r.Engine, Scope: r.Scope.Server,
@@ -296,7 +303,10 @@ func (r *Request) Sub(path, args []byte) *Request {
 		values: append([]value(nil), r.values...),
 	}
 	sub.Out.Length = -1
-	sub.Redirects = r.Redirects + 1
+	if r.Main.Body.Read {
+		sub.Length, sub.Chunked = r.Main.Length, r.Main.Chunked
+	}
+	sub.Depth = r.Depth + 1
 	return sub
 }
 

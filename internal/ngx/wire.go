@@ -27,6 +27,13 @@ type BodyFilter interface {
 	Chain(next Sink)
 }
 
+// FilterCloser is a BodyFilter that holds what the garbage collector doesn't
+// take care of. Close is called once, when the request ends, however it ends.
+type FilterCloser interface {
+	BodyFilter
+	Close()
+}
+
 // FileSink is a Sink that takes a part of a file as the body's next piece
 // without its being read into memory.
 type FileSink interface {
@@ -84,6 +91,48 @@ func (e *StatusError) Error() string { return e.Msg }
 // AddFilter puts a body filter behind those added before; for header filter steps only.
 func (r *Request) AddFilter(f BodyFilter) { r.filters = append(r.filters, f) }
 
+// FilterOf returns the request's body filter of type T.
+func FilterOf[T BodyFilter](r *Request) (f T, ok bool) {
+	for _, have := range r.filters {
+		if f, ok = have.(T); ok {
+			return f, true
+		}
+	}
+	return f, false
+}
+
+// DropFilters takes the body filters away: the request has ended, or its answer is replaced.
+func (r *Request) DropFilters() {
+	for _, f := range r.filters {
+		if c, ok := f.(FilterCloser); ok {
+			c.Close()
+		}
+	}
+	clear(r.filters)
+	r.filters = r.filters[:0]
+}
+
+// Outer returns the sink for the answers of the request's subrequests: they go
+// past the filters that look at this request's own text, and through those that follow (gzip).
+func (r *Request) Outer() Sink {
+	if r.outer < len(r.filters) {
+		return r.filters[r.outer]
+	}
+	return r.Wire
+}
+
+// PostponeModule returns the module that marks, in the order of header filters,
+// where the answers of subrequests join: what stands behind it sees them, too.
+func PostponeModule() Module {
+	return Module{Name: "postpone", Scope: func(b *Build, s *Scope) error {
+		s.Add(HeaderFilter, func(r *Request) Outcome {
+			r.outer = len(r.filters)
+			return Next
+		})
+		return nil
+	}}
+}
+
 // HasFilters reports whether a filter wants the body, so that it can't go out as a file.
 func (r *Request) HasFilters() bool { return len(r.filters) > 0 }
 
@@ -94,8 +143,7 @@ var errReplaced = errors.New("answer replaced by a header filter")
 func (r *Request) replace(status int) {
 	r.Replaced = status
 	r.HeadSent, r.HeaderOnly = false, false
-	clear(r.filters)
-	r.filters = r.filters[:0]
+	r.DropFilters()
 }
 
 // SendHead runs the header filters and hands the head to the wire. On an error the caller

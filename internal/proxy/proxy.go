@@ -77,6 +77,9 @@ func buildScope(b *ngx.Build, s *ngx.Scope) error {
 		return err
 	}
 	h.key = h.keptKey(s)
+	if own && target.Group != nil {
+		h.checked(b, s)
+	}
 	s.Handler = h.serve
 	s.AutoRedirect = strings.HasSuffix(s.Name, "/")
 	return nil

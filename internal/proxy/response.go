@@ -360,7 +360,7 @@ func (x *exchange) accel() {
 		}
 	}
 	if v := x.fields.charset; v != nil && ignore&ignoreCharset == 0 {
-		r.Out.Charset = v
+		r.Out.OverrideCharset = v
 	}
 }
 

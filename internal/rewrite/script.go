@@ -185,7 +185,7 @@ func (a *answer) run(r *ngx.Request, st state) state {
 	}
 	o := &r.Out
 	o.Status, o.Reason, o.Length = a.status, nil, int64(len(text))
-	o.ContentType = []byte(r.Scope.Core.DefaultType.V)
+	o.ContentType = r.MIMEType()
 	if r.SendHead() != nil || len(text) > 0 && r.Write(text) != nil || r.Finish() != nil {
 		return st.end(ngx.Close)
 	}

@@ -61,11 +61,11 @@ func (c *Main) Directives() []conf.Directive {
 		conf.Custom("worker_connections", conf.Events, conf.Args1, &c.Connections, func(s *conf.Setting) (int, error) {
 			n, ok := conf.ParseNum(s.Arg(0))
 			if !ok {
-				return 0, fmt.Errorf(`invalid number "%s" in "worker_connections" directive`, s.Arg(0))
+				return 0, fmt.Errorf(`invalid number "%s"`, s.Arg(0))
 			}
 			return n, nil
 		}, "512", "Bounds the number of connections a worker process of nginx has; noted, memory bounds them here."),
-		conf.Accepted("use", conf.Events, conf.Args1, "epoll is used through the Go runtime"),
+		use(),
 		conf.Accepted("multi_accept", conf.Events, conf.Args1, tuning),
 		conf.Accepted("accept_mutex", conf.Events, conf.Args1, tuning),
 		conf.Accepted("accept_mutex_delay", conf.Events, conf.Args1, tuning),
@@ -73,6 +73,19 @@ func (c *Main) Directives() []conf.Directive {
 		conf.Accepted("worker_aio_requests", conf.Events, conf.Args1, tuning),
 		conf.Accepted("debug_connection", conf.Events, conf.Args1, "there is no debug log"),
 	}
+}
+
+// use is accepted without effect, for the methods that there are on this system.
+func use() conf.Directive {
+	d := conf.Call("use", conf.Events, conf.Args1, func(s *conf.Setting) error {
+		switch s.Arg(0) {
+		case "epoll", "poll", "select":
+			return nil
+		}
+		return fmt.Errorf(`invalid event type "%s"`, s.Arg(0))
+	}, "Accepted without effect.")
+	d.Why = "epoll is used through the Go runtime"
+	return d
 }
 
 func (c *Main) openEvents(*conf.Setting) error {
@@ -130,7 +143,7 @@ func parseWorkers(s *conf.Setting) (int, error) {
 	if !ok {
 		return 0, conf.Brief("invalid value")
 	}
-	return n, nil
+	return max(n, 1), nil
 }
 
 func mainModule() ngx.Module {

@@ -14,6 +14,7 @@ import (
 	"sort"
 	"strings"
 
+	"limpet/healthcheck"
 	"limpet/internal/errlog"
 	"limpet/internal/location"
 	"limpet/nginxconf"
@@ -36,6 +37,9 @@ type Options struct {
 	Listen          []Remap // --listen FROM=TO
 	Admin           string  // --admin ADDR
 	StickyLegacy    []string
+	// RunLua runs balancer scripts that limpet could do natively (--lua=run).
+	RunLua bool
+	Checks healthcheck.Options // --fail-open, --expect-alive
 	// Report takes what New has to say besides its error; nil drops it.
 	Report func(level errlog.Level, msg string)
 }

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestUnhandledLocationIsForbidden(t *testing.T) {
+func TestServesWithoutLocations(t *testing.T) {
 	dir := t.TempDir() + "/"
 	if err := os.Mkdir(dir+"html", 0o700); err != nil {
 		t.Fatal(err)
