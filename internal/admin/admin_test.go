@@ -206,4 +206,3 @@ func TestLabelsAreEscaped(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
-
