@@ -12,7 +12,11 @@ import (
 
 func TestSeedsConfigurationIsComplete(t *testing.T) {
 	dir := t.TempDir()
-	s := stage{dir: dir, front: "127.0.0.1:0", out: os.Stderr}
+	front, err := freeAddr("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := stage{dir: dir, front: front, out: os.Stderr}
 	for i := range 3 {
 		b, err := startBackend(i + 1)
 		if err != nil {
