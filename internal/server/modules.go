@@ -13,6 +13,7 @@ import (
 	"limpet/internal/ngx"
 	"limpet/internal/proxy"
 	"limpet/internal/rewrite"
+	"limpet/internal/ssi"
 	"limpet/internal/static"
 	"limpet/internal/subfilter"
 	"limpet/sticky"
@@ -43,6 +44,7 @@ func (opt *Options) modules() []ngx.Module {
 		addition.Module(),
 		subfilter.Module(),
 		charset.Module(),
+		ssi.Module(),
 		ngx.PostponeModule(),
 		gzip.Module(),
 		static.Ranges(),
