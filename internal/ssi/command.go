@@ -48,13 +48,13 @@ func (c *command) structural() bool {
 // parseCommand parses a command at the beginning of p, which begins with the
 // opening. n is its length; a bad one ends with the next closing.
 func parseCommand(p []byte, maxValue int) (cmd *command, n, state int) {
-	s := &scanner{b: p, i: len(opening)}
 	cmd = &command{}
-	if !s.command(cmd, maxValue) {
-		if s.i >= len(p) && cmd.problem == "" {
+	s := &scanner{b: p, i: len(opening), cmd: cmd}
+	if !s.command(maxValue) {
+		if cmd.problem == "" {
 			return nil, 0, parseMore
 		}
-		end := bytes.Index(p[min(s.i, len(p)):], []byte(closing))
+		end := bytes.Index(p[s.i:], []byte(closing))
 		if end < 0 {
 			return nil, 0, parseMore
 		}
@@ -63,89 +63,93 @@ func parseCommand(p []byte, maxValue int) (cmd *command, n, state int) {
 	return cmd, s.i, parseGood
 }
 
+// maxName bounds the names of commands and parameters.
+const maxName = 32
+
 // scanner reads a command's text. Its methods return false when bytes are missing or wrong; the latter is noted.
 type scanner struct {
-	b []byte
-	i int
+	b   []byte
+	i   int
+	cmd *command
 }
 
+func isBlank(c byte) bool { return c == ' ' || c == '\r' || c == '\n' || c == '\t' }
+
+// blanks passes over blanks and reports whether something follows.
 func (s *scanner) blanks() bool {
-	for s.i < len(s.b) && (s.b[s.i] == ' ' || s.b[s.i] == '\r' || s.b[s.i] == '\n' || s.b[s.i] == '\t') {
+	for s.i < len(s.b) && isBlank(s.b[s.i]) {
 		s.i++
 	}
 	return s.i < len(s.b)
 }
 
-func (s *scanner) word() string {
-	start := s.i
-	for s.i < len(s.b) && 'a' <= s.b[s.i] && s.b[s.i] <= 'z' {
+// bad notes what is wrong with the byte at hand.
+func (s *scanner) bad(format string, args ...any) bool {
+	s.cmd.problem = fmt.Sprintf(`unexpected "%c" symbol `, s.b[s.i]) + fmt.Sprintf(format, args...) + fmt.Sprintf(` "%s" SSI command`, s.cmd.name)
+	return false
+}
+
+// end reads the closing, whose first byte is here.
+func (s *scanner) end() bool {
+	for _, c := range []byte(closing) {
+		if s.i == len(s.b) {
+			return false
+		}
+		if s.b[s.i] != c {
+			return s.bad("in")
+		}
 		s.i++
 	}
-	return string(s.b[start:s.i])
+	return true
 }
 
-// closed reports whether the closing is here and takes it; missing says that it may be, with more bytes.
-func (s *scanner) closed() (yes, missing bool) {
-	rest := s.b[s.i:]
-	if bytes.HasPrefix(rest, []byte(closing)) {
-		s.i += len(closing)
-		return true, false
-	}
-	if len(rest) < len(closing) && string(rest) == closing[:len(rest)] {
-		s.i = len(s.b)
-		return false, true
-	}
-	return false, false
-}
-
-func (s *scanner) command(cmd *command, maxValue int) bool {
+func (s *scanner) command(maxValue int) bool {
 	if !s.blanks() {
 		return false
 	}
-	if cmd.name = s.word(); s.i == len(s.b) {
-		return false
+	start := s.i
+	for s.i++; s.i < len(s.b) && !isBlank(s.b[s.i]) && s.b[s.i] != '-'; s.i++ {
+		if s.i-start == maxName {
+			s.cmd.problem = fmt.Sprintf(`the "%s..." SSI command is too long`, s.b[start:s.i+1])
+			return false
+		}
 	}
-	if cmd.name == "" {
-		cmd.problem = fmt.Sprintf(`unexpected "%c" symbol in SSI command`, s.b[s.i])
-		return false
-	}
+	s.cmd.name = string(s.b[start:s.i])
 	for {
-		spaced := s.i
 		if !s.blanks() {
 			return false
 		}
-		spaced = s.i - spaced
-		yes, missing := s.closed()
-		if yes || missing {
-			return yes
+		if s.b[s.i] == '-' {
+			return s.end()
 		}
-		if spaced == 0 && len(cmd.params) == 0 {
-			cmd.problem = fmt.Sprintf(`unexpected "%c" symbol in "%s" SSI command`, s.b[s.i], cmd.name)
+		if !s.param(maxValue) || s.i == len(s.b) {
 			return false
 		}
-		if !s.param(cmd, maxValue) {
-			return false
+		if !isBlank(s.b[s.i]) && s.b[s.i] != '-' {
+			p := s.cmd.params[len(s.cmd.params)-1]
+			return s.bad(`after "%s" value of "%s" parameter in`, p.value, p.name)
 		}
 	}
 }
 
-func (s *scanner) param(cmd *command, maxValue int) bool {
-	var p param
-	unexpected := func() bool {
-		cmd.problem = fmt.Sprintf(`unexpected "%c" symbol in "%s" parameter of "%s" SSI command`, s.b[s.i], p.name, cmd.name)
-		return false
+// param reads name="value" or name='value'.
+func (s *scanner) param(maxValue int) bool {
+	start := s.i
+	for ; s.i < len(s.b) && !isBlank(s.b[s.i]) && s.b[s.i] != '='; s.i++ {
+		switch {
+		case s.b[s.i] == '-':
+			return s.bad(`in "%s" parameter in`, s.b[start:s.i])
+		case s.i-start == maxName:
+			s.cmd.problem = fmt.Sprintf(`too long "%s..." parameter in "%s" SSI command`, s.b[start:s.i+1], s.cmd.name)
+			return false
+		}
 	}
-	if p.name = s.word(); s.i == len(s.b) {
-		return false
-	}
-	if p.name == "" {
-		return unexpected()
-	}
+	p := param{name: string(s.b[start:s.i])}
 	if !s.blanks() {
 		return false
 	}
 	if s.b[s.i] != '=' {
-		return unexpected()
+		return s.bad(`after "%s" parameter in`, p.name)
 	}
 	s.i++
 	if !s.blanks() {
@@ -153,7 +157,7 @@ func (s *scanner) param(cmd *command, maxValue int) bool {
 	}
 	quote := s.b[s.i]
 	if quote != '"' && quote != '\'' {
-		return unexpected()
+		return s.bad(`before value of "%s" parameter in`, p.name)
 	}
 	for s.i++; s.i < len(s.b) && s.b[s.i] != quote; s.i++ {
 		if s.b[s.i] == '\\' && s.i+1 < len(s.b) {
@@ -161,7 +165,7 @@ func (s *scanner) param(cmd *command, maxValue int) bool {
 			s.i++
 		}
 		if len(p.value) >= maxValue {
-			cmd.problem = fmt.Sprintf(`too long "%s%c..." value of "%s" parameter in "%s" SSI command`, p.value, s.b[s.i], p.name, cmd.name)
+			s.cmd.problem = fmt.Sprintf(`too long "%s%c..." value of "%s" parameter in "%s" SSI command`, p.value, s.b[s.i], p.name, s.cmd.name)
 			return false
 		}
 		p.value = append(p.value, s.b[s.i])
@@ -170,7 +174,7 @@ func (s *scanner) param(cmd *command, maxValue int) bool {
 		return false
 	}
 	s.i++
-	cmd.params = append(cmd.params, p)
+	s.cmd.params = append(s.cmd.params, p)
 	return true
 }
 

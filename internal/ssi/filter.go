@@ -24,9 +24,10 @@ type filter struct {
 	out   []byte // text to be passed on
 	conds []cond
 	// block is the block being read; nil outside of one.
-	block   *block
-	timeFmt string
-	errMsg  string
+	block    *block
+	timeFmt  string
+	encoding int // of echo
+	errMsg   string
 }
 
 // page is what the commands of a request and of all its subrequests share.
@@ -151,9 +152,11 @@ func (f *filter) fail(*ngx.Request) error {
 // Flush implements ngx.Sink.
 func (f *filter) Flush(r *ngx.Request) error { return f.next.Flush(r) }
 
-// Finish implements ngx.Sink. A command that never ends is text.
+// Finish implements ngx.Sink. A command that never ends goes, as in nginx.
 func (f *filter) Finish(r *ngx.Request) error {
-	f.text(f.held)
+	if len(f.held) < len(opening) {
+		f.text(f.held)
+	}
 	f.held = nil
 	if err := f.drain(r); err != nil {
 		return err

@@ -21,18 +21,9 @@ func include(f *filter, r *ngx.Request, cmd *command) (bool, error) {
 		r.Errorf(`no parameter in "include" SSI command`)
 		return false, nil
 	}
-	name, isSet := cmd.get("set")
-	if wait, ok := cmd.get("wait"); ok {
-		switch {
-		case string(wait) == "no":
-			if isSet {
-				r.Errorf(`"set" may not be used with wait="no"`)
-				return false, nil
-			}
-		case string(wait) != "yes":
-			r.Errorf(`invalid value "%s" in the "wait" parameter`, wait)
-			return false, nil
-		}
+	if wait, ok := cmd.get("wait"); ok && string(wait) != "yes" && string(wait) != "no" {
+		r.Errorf(`invalid value "%s" in the "wait" parameter`, wait)
+		return false, nil
 	}
 	path, args, ok := f.target(r, uri)
 	if !ok {
@@ -42,7 +33,7 @@ func include(f *filter, r *ngx.Request, cmd *command) (bool, error) {
 		return true, err
 	}
 	sub := r.Sub(path, args)
-	if isSet {
+	if name, ok := cmd.get("set"); ok {
 		return f.intoVariable(r, sub, string(bytes.ToLower(name)))
 	}
 	stub, stubbed := cmd.get("stub")
@@ -65,7 +56,7 @@ func (f *filter) target(r *ngx.Request, text []byte) (path, args []byte, ok bool
 	}
 	path, args, _ = bytes.Cut(uri, []byte("?"))
 	if path, ok = unescape(path); !ok {
-		r.Errorf(`unsafe URI "%s" was detected`, uri)
+		r.Errorf(`unsafe URI "%s" was detected`, path)
 		return nil, nil, false
 	}
 	return path, args, true
@@ -84,13 +75,13 @@ func unescape(p []byte) ([]byte, bool) {
 			}
 		}
 		if c == 0 {
-			return nil, false
+			return out, false
 		}
 		out = append(out, c)
 	}
 	for _, segment := range bytes.Split(out, []byte("/")) {
 		if string(segment) == ".." {
-			return nil, false
+			return out, false
 		}
 	}
 	return out, true
@@ -109,16 +100,17 @@ func unhex(c byte) int {
 // keeper is the sink of an include into a variable: it keeps as much as the
 // place where the subrequest ended allows by subrequest_output_buffer_size.
 type keeper struct {
+	sub  *ngx.Request
 	body []byte
 	over bool
 }
 
 // Write implements ngx.Sink.
-func (k *keeper) Write(r *ngx.Request, p []byte) error {
-	if r.ErrorStatus != 0 { // nginx's page of an error isn't the answer
+func (k *keeper) Write(_ *ngx.Request, p []byte) error {
+	if k.sub.ErrorStatus != 0 { // nginx's page of an error isn't the answer
 		return nil
 	}
-	if int64(len(k.body)+len(p)) > r.Scope.Core.SubrequestOutputBuffer.V {
+	if int64(len(k.body)+len(p)) > k.sub.Scope.Core.SubrequestOutputBuffer.V {
 		k.over = true
 	}
 	if !k.over {
@@ -135,13 +127,18 @@ func (k *keeper) Finish(*ngx.Request) error { return nil }
 
 // intoVariable keeps an answer in a variable of the page.
 func (f *filter) intoVariable(r, sub *ngx.Request, name string) (bool, error) {
-	k := &keeper{}
+	k := &keeper{sub: sub}
+	if _, ok := f.page.vars[name]; !ok {
+		f.page.vars[name] = nil
+	}
 	r.Engine.Subrequest(sub, k)
 	if k.over {
 		sub.Errorf("too big subrequest response")
 		return true, errTooBig
 	}
-	f.page.vars[name] = k.body
+	if sub.ErrorStatus == 0 {
+		f.page.vars[name] = k.body
+	}
 	return true, nil
 }
 
@@ -151,12 +148,13 @@ var errTooBig = errors.New("too big subrequest response")
 // stubSink passes an answer on unless it is an error's page.
 type stubSink struct {
 	ngx.Sink
+	sub  *ngx.Request
 	some bool
 }
 
 // Write implements ngx.Sink.
 func (s *stubSink) Write(r *ngx.Request, p []byte) error {
-	if r.ErrorStatus != 0 || len(p) == 0 {
+	if s.sub.ErrorStatus != 0 || len(p) == 0 {
 		return nil
 	}
 	s.some = true
@@ -168,10 +166,11 @@ func (f *filter) orStub(r, sub *ngx.Request, name string) (bool, error) {
 	text, ok := f.page.blocks[name]
 	if !ok {
 		r.Errorf(`"stub"="%s" for "include" not found`, name)
+		return false, nil
 	}
-	s := &stubSink{Sink: r.Outer()}
+	s := &stubSink{Sink: r.Outer(), sub: sub}
 	r.Engine.Subrequest(sub, s)
-	if s.some || !ok {
+	if s.some {
 		return true, nil
 	}
 	in := newFilter(sub, f.c, f.vs)
@@ -179,6 +178,5 @@ func (f *filter) orStub(r, sub *ngx.Request, name string) (bool, error) {
 	if err := in.Write(sub, text); err != nil {
 		return true, err
 	}
-	in.text(in.held)
-	return true, in.drain(sub)
+	return true, nil
 }

@@ -9,6 +9,7 @@ import (
 
 // echo puts a variable's value into the text.
 func echo(f *filter, r *ngx.Request, cmd *command) (bool, error) {
+	f.setEncoding(r, cmd)
 	name, _ := cmd.get("var")
 	value, ok := f.variable(r, string(bytes.ToLower(name)))
 	if !ok {
@@ -19,19 +20,52 @@ func echo(f *filter, r *ngx.Request, cmd *command) (bool, error) {
 		f.out = append(f.out, def...)
 		return true, nil
 	}
-	encoding, given := cmd.get("encoding")
-	switch {
-	case !given || string(encoding) == "entity":
-		f.out = appendEntities(f.out, value)
-	case string(encoding) == "none":
+	switch f.encoding {
+	case encodeNone:
 		f.out = append(f.out, value...)
-	case string(encoding) == "url":
-		f.out = ngx.AppendEscaped(f.out, value, ngx.EscapeURI)
+	case encodeURL:
+		f.out = appendURL(f.out, value)
 	default:
-		r.Errorf(`unknown encoding "%s" in the "echo" command`, encoding)
-		return true, nil
+		f.out = appendEntities(f.out, value)
 	}
 	return true, nil
+}
+
+// The encodings of echo. One that was asked for holds until another is.
+const (
+	encodeEntity = iota
+	encodeNone
+	encodeURL
+)
+
+func (f *filter) setEncoding(r *ngx.Request, cmd *command) {
+	encoding, ok := cmd.get("encoding")
+	switch {
+	case !ok:
+	case string(encoding) == "none":
+		f.encoding = encodeNone
+	case string(encoding) == "url":
+		f.encoding = encodeURL
+	case string(encoding) == "entity":
+		f.encoding = encodeEntity
+	default:
+		r.Errorf(`unknown encoding "%s" in the "echo" command`, encoding)
+	}
+}
+
+// appendURL escapes what can't stand in a URL within HTML; what parts a URL stays.
+func appendURL(b, s []byte) []byte {
+	for i, c := range s {
+		switch {
+		case c == '?':
+			b = append(b, c)
+		case c == '\'':
+			b = append(b, "%27"...)
+		default:
+			b = ngx.AppendEscaped(b, s[i:i+1], ngx.EscapeURI)
+		}
+	}
+	return b
 }
 
 func appendEntities(b, s []byte) []byte {
@@ -163,7 +197,7 @@ func (f *filter) test(r *ngx.Request, expr []byte) (yes, ok bool) {
 	right := trim(expr[op+1:])
 	if len(right) > 0 && right[0] == '/' {
 		if len(right) < 2 || right[len(right)-1] != '/' {
-			r.Errorf(`invalid regex in expression "%s"`, expr)
+			r.Errorf(`invalid expression in "%s"`, expr)
 			return false, false
 		}
 		return f.match(r, a, right[1:len(right)-1], negative)
