@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"limpet/internal/ngx"
 	"limpet/internal/tcp"
 )
 
@@ -51,6 +52,8 @@ type exchange struct {
 	keep     bool   // the connection can be used again
 	reused   bool   // the connection served a probe before
 	answer   answer
+	caps     []int        // scratch for regular expressions
+	req      *ngx.Request // for variables; made on first use
 
 	// How it failed.
 	at      step

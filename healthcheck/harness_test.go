@@ -40,7 +40,7 @@ func load(t *testing.T, text string, old *ngx.Build, opt Options) (*ngx.Build, e
 	t.Helper()
 	mods := []ngx.Module{
 		{Name: "blocks", Conf: func() nginxconf.Settings { return new(blocks) }},
-		ngx.CoreModule(), upstream.Module(), Module(opt),
+		ngx.CoreModule(), upstream.Module(), proxyModule(), Module(opt),
 	}
 	mods = append(mods, ngx.VarModule(mods))
 	var confs []nginxconf.Module
@@ -74,7 +74,7 @@ func walk(b *ngx.Build, mods []ngx.Module, lv *nginxconf.Level) error {
 	for _, in := range lv.Inner {
 		if in.Context&(nginxconf.Server|nginxconf.Location) != 0 {
 			s := &ngx.Scope{Level: in, Core: nginxconf.Of[*ngx.Core](in)}
-			s.Server = s
+			s.Server, s.Core.ErrorLog = s, b.Log
 			b.ScopeOf(in, s)
 			for _, m := range mods {
 				if m.Scope != nil {
@@ -227,3 +227,17 @@ func states(b *ngx.Build, group string) string {
 	}
 	return s
 }
+
+// textConn returns a connection that gives text and ends.
+func textConn(text string) *tcp.Conn { return tcp.New(&textual{strings.NewReader(text)}) }
+
+type textual struct{ r *strings.Reader }
+
+func (c *textual) Read(p []byte) (int, error)       { return c.r.Read(p) }
+func (c *textual) Write(p []byte) (int, error)      { return len(p), nil }
+func (c *textual) Close() error                     { return nil }
+func (c *textual) LocalAddr() net.Addr              { return &net.UnixAddr{} }
+func (c *textual) RemoteAddr() net.Addr             { return &net.UnixAddr{} }
+func (c *textual) SetDeadline(time.Time) error      { return nil }
+func (c *textual) SetReadDeadline(time.Time) error  { return nil }
+func (c *textual) SetWriteDeadline(time.Time) error { return nil }

@@ -43,7 +43,8 @@ type Options struct {
 
 // module is the module while one configuration is made.
 type module struct {
-	opt Options
+	opt   Options
+	probe ngx.Slot[*probing] // of the requests that probes evaluate variables with
 }
 
 // Module returns the module of active checks. It stands behind the modules that
@@ -52,18 +53,24 @@ func Module(opt Options) ngx.Module {
 	m := &module{opt: opt}
 	return ngx.Module{
 		Name:   "healthcheck",
-		Conf:   func() nginxconf.Settings { return new(Conf) },
+		Conf:   func() nginxconf.Settings { return &Conf{check: newCheckSpec()} },
+		Vars:   m.vars,
 		Config: m.config,
+		Scope:  m.scope,
 	}
 }
 
 // config builds the checks of upstream blocks and sees to it that all checks of
 // the configuration run while it is in force.
 func (m *module) config(b *ngx.Build) error {
+	m.probe = ngx.NewSlot[*probing](b)
 	s := ngx.Shared[Checks](b)
 	p := ngx.Keep(b, "healthcheck", newProber)
 	s.prober = p
 	s.groups = ngx.Shared[upstream.Groups](b)
+	if err := m.buildUpstreams(b, s); err != nil {
+		return err
+	}
 	b.OnStart(func() {
 		m.openGroups(s)
 		p.install(s)

@@ -82,6 +82,12 @@ func (s *Setting) Note(format string, args ...any) {
 	s.Loader.notice("notice", s.File, s.Line, format, args...)
 }
 
+// Say notes a message of a severity of its own at the statement's position; it
+// stops nothing, whatever the severity.
+func (s *Setting) Say(severity, format string, args ...any) {
+	s.Loader.notice(severity, s.File, s.Line, format, args...)
+}
+
 // Entries calls fn for each statement of a raw block in reading order, following
 // include. It stops at fn's first error and gives it the entry's position.
 func (s *Setting) Entries(fn func(e *Statement) error) error {

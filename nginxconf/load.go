@@ -25,6 +25,9 @@ type Options struct {
 	Known func(name string) bool
 	// WarnUnsupported makes a known, unsupported directive a warning.
 	WarnUnsupported bool
+	// Defaults replaces defaults of rows by their names, in configuration syntax: what
+	// a package of nginx has compiled in its own way.
+	Defaults map[string]string
 	// ReadFile reads a configuration file; nil is os.ReadFile.
 	ReadFile func(name string) ([]byte, error)
 }
@@ -46,6 +49,7 @@ type Config struct {
 	Root    *Level
 	Files   []File   // in reading order
 	Globs   []string // patterns of include, for watching
+	Watched []Watched
 	Notices []Notice
 }
 
@@ -84,7 +88,10 @@ func Load(file string, opt Options) (*Config, error) {
 	root := ld.level(Main, nil, nil)
 	ld.config.Root = root
 	if opt.Globals != "" {
-		sts, lexErr := Parse("command line", []byte(opt.Globals))
+		sts, lexErr := Parse(commandLine, []byte(opt.Globals))
+		if lexErr != nil && lexErr.Msg == `unexpected end of file, expecting ";" or "}"` {
+			lexErr.Msg = `unexpected end of parameter, expecting ";"`
+		}
 		if err := ld.statements(root, sts, lexErr); err != nil {
 			return ld.config, err
 		}
@@ -135,6 +142,7 @@ func (ld *Loader) file(lv *Level, name string, at *Statement) error {
 func (ld *Loader) parse(name string, at *Statement) ([]*Statement, *Error, error) {
 	text, err := ld.ReadFile(name)
 	if err != nil {
+		ld.Watch(name)
 		return nil, nil, positioned(at, `open() "%s" failed %s`, name, errnoText(err))
 	}
 	ld.remember(name, text)
@@ -188,7 +196,10 @@ func (ld *Loader) statements(lv *Level, sts []*Statement, lexErr *Error) error {
 }
 
 func (ld *Loader) statement(lv *Level, st *Statement, lexErr *Error) error {
-	if st.Name == "include" && !st.HasBlock {
+	if st.Name == "include" {
+		if st.HasBlock {
+			return Errorf(st.File, st.Line, `directive "include" is not terminated by ";"`)
+		}
 		return ld.include(st, func(name string) error { return ld.file(lv, name, st) })
 	}
 	ref, err := ld.find(lv, st)
@@ -269,7 +280,11 @@ func (ld *Loader) endError(err error) error {
 }
 
 func (ld *Loader) setDefault(lv *Level, row *Directive) error {
-	sts, lexErr := Parse("default", []byte(row.Name+" "+row.Default+";"))
+	def, ok := ld.Defaults[row.Name]
+	if !ok {
+		def = row.Default
+	}
+	sts, lexErr := Parse("default", []byte(row.Name+" "+def+";"))
 	if lexErr != nil || len(sts) != 1 {
 		panic("BUG: default of " + row.Name + " is no statement")
 	}
@@ -282,10 +297,7 @@ func (ld *Loader) setDefault(lv *Level, row *Directive) error {
 
 func (ld *Loader) notice(severity, file string, line int, format string, args ...any) {
 	msg := fmt.Sprintf(format, args...)
-	if file != "" {
-		msg = fmt.Sprintf("%s in %s:%d", msg, file, line)
-	}
-	ld.config.Notices = append(ld.config.Notices, Notice{severity, msg})
+	ld.config.Notices = append(ld.config.Notices, Notice{severity, (&Error{msg, file, line}).Error()})
 }
 
 // ConfPath makes a name relative to the configuration file's folder absolute, as nginx does for includes and keys.

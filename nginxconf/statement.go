@@ -40,12 +40,15 @@ func Errorf(file string, line int, format string, args ...any) *Error {
 	return &Error{fmt.Sprintf(format, args...), file, line}
 }
 
+// commandLine stands for the name of the file in statements of -g; nginx prints no line behind it.
+const commandLine = "command line"
+
 // Error returns the message with its position as nginx prints it.
 func (e *Error) Error() string {
 	switch {
 	case e.File == "":
 		return e.Msg
-	case e.Line == 0:
+	case e.Line == 0, e.File == commandLine:
 		return e.Msg + " in " + e.File
 	}
 	return fmt.Sprintf("%s in %s:%d", e.Msg, e.File, e.Line)

@@ -23,13 +23,13 @@ import (
 // Conf holds the upstream blocks at the http level, and the directives of one
 // block at its own level.
 type Conf struct {
-	specs []*spec // at the http level, in reading order
+	specs []*spec          // at the http level, in reading order
+	zones map[string]int64 // at the http level: sizes of zones, 0 where none was given yet
 
 	Keepalive         nginxconf.Opt[Keepalive]
 	KeepaliveRequests nginxconf.Opt[int]
 	KeepaliveTime     nginxconf.Opt[time.Duration]
 	KeepaliveTimeout  nginxconf.Opt[time.Duration]
-	Zone              nginxconf.Opt[string]
 }
 
 // Keepalive is what keepalive says.
@@ -122,7 +122,7 @@ func (c *Conf) Directives() []nginxconf.Directive {
 		nginxconf.Num("keepalive_requests", nginxconf.Upstream, &c.KeepaliveRequests, "1000", "Bounds the number of requests of a connection."),
 		nginxconf.Msec("keepalive_time", nginxconf.Upstream, &c.KeepaliveTime, "1h", "Bounds the time in which a connection takes requests."),
 		nginxconf.Msec("keepalive_timeout", nginxconf.Upstream, &c.KeepaliveTimeout, "60s", "Sets how long an idle connection is kept."),
-		nginxconf.Custom("zone", nginxconf.Upstream, nginxconf.Args12, &c.Zone, parseZone, "", "Names a zone for the group's state, which is always shared here."),
+		nginxconf.Call("zone", nginxconf.Upstream, nginxconf.Args12, parseZone, "Names a zone for the group's state, which is always shared here."),
 	}
 }
 
@@ -228,18 +228,39 @@ func parseKeepalive(s *nginxconf.Setting) (Keepalive, error) {
 	return k, nil
 }
 
-func parseZone(s *nginxconf.Setting) (string, error) {
-	if s.Arg(0) == "" {
-		return "", fmt.Errorf(`invalid zone name "%s"`, s.Arg(0))
+// parseZone checks a zone; of several in a block nginx takes the last, too.
+func parseZone(s *nginxconf.Setting) error {
+	name := s.Arg(0)
+	if name == "" {
+		return fmt.Errorf(`invalid zone name "%s"`, name)
 	}
+	var size int64
 	if len(s.Args) == 2 {
-		size, ok := nginxconf.ParseSize(s.Arg(1))
-		if !ok {
-			return "", fmt.Errorf(`invalid zone size "%s"`, s.Arg(1))
+		var ok bool
+		if size, ok = nginxconf.ParseSize(s.Arg(1)); !ok {
+			return fmt.Errorf(`invalid zone size "%s"`, s.Arg(1))
 		}
 		if size < 8*4096 {
-			return "", fmt.Errorf(`zone "%s" is too small`, s.Arg(0))
+			return fmt.Errorf(`zone "%s" is too small`, name)
 		}
 	}
-	return s.Arg(0), nil
+	c := nginxconf.Own[*Conf](s.Level.Up(nginxconf.HTTP))
+	if c.zones == nil {
+		c.zones = make(map[string]int64)
+	}
+	if have := c.zones[name]; have != 0 && size != 0 && have != size {
+		return fmt.Errorf(`the size %d of shared memory zone "%s" conflicts with already declared size %d`, size, name, have)
+	}
+	c.zones[name] = max(c.zones[name], size)
+	return nil
+}
+
+// checkZones refuses a zone that no statement gives a size.
+func (c *Conf) checkZones() error {
+	for name, size := range c.zones {
+		if size == 0 {
+			return nginxconf.Errorf("", 0, `zero size shared memory zone "%s"`, name)
+		}
+	}
+	return nil
 }

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -31,6 +32,7 @@ type Group struct {
 
 	mu    sync.Mutex // guards the peers' weights and failures
 	tries int        // tries of a request: peers that aren't down in the file
+	slow  bool       // some peer of several has slow_start
 }
 
 // Server is a server line as configured.
@@ -74,6 +76,7 @@ type Peer struct {
 // State is what is known of a peer. It is kept over reloads by group and address.
 type State struct {
 	unhealthy atomic.Uint32 // a bit for each check that turned the peer down
+	upSince   atomic.Int64  // Unix milliseconds of the last coming back; 0: it never was away
 	conns     atomic.Int64
 	drain     atomic.Bool
 
@@ -85,14 +88,19 @@ type State struct {
 	Stats Stats
 }
 
-// Stats count what a peer did, for metrics.
+// Stats count what a peer did, for metrics. Session counts Fails; internal/proxy counts the others, at the end of each try.
 type Stats struct {
 	Requests, Fails, Sent, Received atomic.Int64
 	Classes                         [6]atomic.Int64 // responses by first digit of the status
+	Times                           Histogram       // of answers, from the choice of the peer to the last byte
 }
 
-// Observe notes the time that a try took, for metrics.
-func (s *Stats) Observe(d time.Duration) {}
+// Observe notes the time that a try took, for metrics; a negative one is of no answer.
+func (s *Stats) Observe(d time.Duration) {
+	if d >= 0 {
+		s.Times.Observe(d)
+	}
+}
 
 // SetDown lets check number n (0-31) turn the peer down or up again.
 func (s *State) SetDown(n uint, down bool) {
@@ -103,6 +111,9 @@ func (s *State) SetDown(n uint, down bool) {
 			mask = old | 1<<n
 		}
 		if s.unhealthy.CompareAndSwap(old, mask) {
+			if old != 0 && mask == 0 {
+				s.cameUp()
+			}
 			return
 		}
 	}
@@ -161,11 +172,19 @@ func (g *Group) ClearFails(p *Peer) {
 	p.fails = 0
 }
 
+// LastFailure returns when the peer failed last and when its failures began to
+// count, in Unix seconds; 0 for never.
+func (g *Group) LastFailure(p *Peer) (accessed, checked int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return p.accessed, p.checked
+}
+
 // Weights returns the current and the effective weight of round robin.
 func (g *Group) Weights(p *Peer) (current, effective int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return p.currentWeight, p.effectiveWeight
+	return p.currentWeight / g.scaled(1), p.effectiveWeight
 }
 
 // Groups are the groups of a configuration, explicit ones first, in the file's order.
@@ -250,7 +269,7 @@ func buildAll(b *ngx.Build) error {
 	return nil
 }
 
-// Check resolves the hosts of implicit groups.
+// Check resolves the hosts of implicit groups and looks at the zones' sizes.
 func (c *Conf) Check(lv *nginxconf.Level) error {
 	if lv.Context != nginxconf.HTTP {
 		return nil
@@ -272,7 +291,7 @@ func (c *Conf) Check(lv *nginxconf.Level) error {
 		}
 		sp.servers = []*serverSpec{{addrs: addrs, weight: 1}}
 	}
-	return nil
+	return c.checkZones()
 }
 
 func isUnix(name string) bool { return len(name) > 5 && name[:5] == "unix:" }
@@ -289,6 +308,7 @@ func (sp *spec) build(b *ngx.Build, outer *Conf) error {
 			g.addPeer(b, sp, sv, a)
 		}
 	}
+	g.slow = len(g.Peers) > 1 && slices.ContainsFunc(g.Peers, func(p *Peer) bool { return p.slowStart > 0 })
 	if len(g.Primary) == 0 && sp.level != nil {
 		return nginxconf.Errorf(sp.at.File, sp.at.Line, `no servers in upstream "%s"`, sp.name)
 	}
@@ -353,6 +373,19 @@ func Foreign(addr string) *Peer {
 	p := &Peer{Name: []byte(addr), Network: "tcp", Addr: addr, Foreign: true, weight: 1, State: new(State)}
 	if isUnix(addr) {
 		p.Network, p.Addr = "unix", addr[5:]
+	}
+	return p
+}
+
+// Foreign returns a peer for a script's choice: one whose address is a peer's of
+// the group shares that one's State, so that its requests are counted there.
+func (g *Group) Foreign(addr string) *Peer {
+	p := Foreign(addr)
+	for _, own := range g.Peers {
+		if string(own.Name) == addr {
+			p.State, p.Server = own.State, own.Server
+			break
+		}
 	}
 	return p
 }

@@ -80,7 +80,7 @@ func (k *Kept) remove(i int) {
 // served enough; the longest idle one goes when there are too many.
 func (k *Kept) Put(p *Peer, key uint64, l Link) {
 	now := time.Now()
-	if l.Requests >= k.limit || now.Sub(l.Opened) > k.life || !l.Conn.Fresh() {
+	if l.Requests >= k.limit || now.Sub(l.Opened) > k.life {
 		l.Conn.Close()
 		return
 	}

@@ -151,13 +151,22 @@ func resolve(s *nginxconf.Setting, text string, defaultPort int) ([]string, erro
 	return addrs, nil
 }
 
+// maxUnixPath is the longest path of a unix socket.
+const maxUnixPath = 107
+
 // lookup is resolve without the statement; the error is nginx's word for what is wrong.
 func lookup(text string, defaultPort int, offline bool) ([]string, error) {
 	if path, ok := strings.CutPrefix(text, "unix:"); ok {
 		if path == "" {
 			return nil, fmt.Errorf("no path in the unix domain socket")
 		}
+		if len(path) > maxUnixPath {
+			return nil, fmt.Errorf("too long path in the unix domain socket")
+		}
 		return []string{text}, nil
+	}
+	if strings.ContainsAny(text, "/?") {
+		return nil, fmt.Errorf("invalid host")
 	}
 	host, port := text, strconv.Itoa(defaultPort)
 	if strings.HasPrefix(text, "[") {
@@ -167,17 +176,20 @@ func lookup(text string, defaultPort int, offline bool) ([]string, error) {
 		}
 		host = text[1:end]
 		if rest := text[end+1:]; rest != "" {
-			port = strings.TrimPrefix(rest, ":")
+			if rest[0] != ':' {
+				return nil, fmt.Errorf("invalid host")
+			}
+			port = rest[1:]
 		}
 	} else if i := strings.IndexByte(text, ':'); i >= 0 {
 		host, port = text[:i], text[i+1:]
 	}
-	if host == "" {
-		return nil, fmt.Errorf("no host")
-	}
 	n, ok := nginxconf.ParseNum(port)
 	if !ok || n < 1 || n > 65535 {
 		return nil, fmt.Errorf("invalid port")
+	}
+	if host == "" {
+		return nil, fmt.Errorf("no host")
 	}
 	if a, err := netip.ParseAddr(host); err == nil {
 		return []string{netip.AddrPortFrom(a, uint16(n)).String()}, nil

@@ -26,9 +26,31 @@ type Session struct {
 	Own *Peer
 	// Refusal is the status to answer with when Next returned nil; 0 is 502, no live upstreams.
 	Refusal int
-	backup  bool // the backup peers' turn
-	tried   []uint64
-	inline  [2]uint64 // tried of groups of up to 128 peers
+	// MaxTries is proxy_next_upstream_tries, which bounds what a script may add to Tries; 0: no bound.
+	MaxTries int
+	// LastOutcome tells how the try before went.
+	LastOutcome Outcome
+	// Asked is what a script wants of this try and later ones; the zero value changes nothing.
+	Asked  Asked
+	backup bool // the backup peers' turn
+	open   bool // it fails open: peers that checks have turned down are asked
+	tried  []uint64
+	inline [2]uint64 // tried of groups of up to 128 peers
+}
+
+// Asked is what balancer_by_lua asks for besides a peer (ngx.balancer). Who talks
+// to the peer honours it; zero values leave the location's settings in force.
+type Asked struct {
+	Connect, Send, Read time.Duration // set_timeouts
+	// Keep says that the connection is to be kept, whatever the group's keepalive
+	// says, for KeepIdle and KeepRequests requests (0: no bound).
+	Keep         bool
+	KeepIdle     time.Duration
+	KeepRequests int
+	LocalAddr    string // bind_to_local_addr: an address, or address:port
+	Recreate     bool   // the request is to be made anew, variables and all; to be cleared by who does it
+	TLS          *bool  // set_upstream_tls
+	Host         string // of set_current_peer: for SNI and for keeping connections apart
 }
 
 // Outcome is how a try went, as it counts against the peer.
@@ -157,19 +179,25 @@ func (s *Session) pick(now int64) *Peer {
 		if p := s.Own; p != nil && !p.Down && p.Unhealthy() && !s.Tried(p) {
 			return p
 		}
-		for _, p := range g.Peers {
-			if !p.Down && p.Unhealthy() && !s.Tried(p) {
-				return p
-			}
-		}
+		return s.failOpen(now)
 	}
 	return nil
+}
+
+// failOpen asks the balancer for one of the peers that checks have turned down, primary ones first.
+func (s *Session) failOpen(now int64) *Peer {
+	s.open = true
+	defer func() { s.open = false }()
+	if p := s.among(s.Group.Primary, now); p != nil {
+		return p
+	}
+	return s.among(s.Group.Backup, now)
 }
 
 func (s *Session) among(peers []*Peer, now int64) *Peer {
 	if len(peers) == 1 && len(s.Group.Peers) == 1 {
 		// nginx's single peer: failures don't take it out, and it may be tried again
-		if p := peers[0]; !p.IsDown() && !p.Draining() && !p.full() {
+		if p := peers[0]; !p.Down && p.Unhealthy() == s.open && !p.Draining() && !p.full() {
 			return p
 		}
 		return nil
@@ -201,12 +229,13 @@ func (s *Session) take(p *Peer, now int64) bool {
 }
 
 // May reports whether a peer may be asked: not tried yet, not down, not failed
-// too often of late, not full. The group is locked.
+// too often of late, not full; while the group fails open, one that only checks
+// hold down. The group is locked.
 func (s *Session) May(p *Peer, now int64) bool {
-	if p.Down || p.Unhealthy() || s.Tried(p) || p.full() {
+	if p.Down || p.Unhealthy() != s.open || s.Tried(p) || p.full() {
 		return false
 	}
-	return !p.failed(now)
+	return s.open || !p.failed(now)
 }
 
 // failed reports whether failures keep requests away from the peer. The group is locked.
@@ -241,6 +270,7 @@ func (s *Session) Done(out Outcome) {
 		return
 	}
 	s.Peer = nil
+	s.LastOutcome = out
 	p.conns.Add(-1)
 	s.Tries--
 	if g.Sticky != nil {
@@ -257,6 +287,9 @@ func (s *Session) Done(out Outcome) {
 	defer g.mu.Unlock()
 	if out != Failed {
 		if p.fails > 0 && p.accessed < p.checked {
+			if p.maxFails > 0 && p.fails >= p.maxFails {
+				p.cameUp()
+			}
 			p.fails = 0
 		}
 		return
@@ -285,8 +318,9 @@ func (roundRobin) Pick(s *Session, peers []*Peer, now int64) *Peer {
 		if !s.May(p, now) || p.Draining() {
 			continue
 		}
-		p.currentWeight += p.effectiveWeight
-		total += p.effectiveWeight
+		w := s.Group.ramped(p)
+		p.currentWeight += w
+		total += w
 		if p.effectiveWeight < p.weight {
 			p.effectiveWeight++
 		}
@@ -306,11 +340,11 @@ func (roundRobin) Pick(s *Session, peers []*Peer, now int64) *Peer {
 // further than one round's worth, so that it isn't kept from new ones for long.
 // https://nginx.org/en/docs/http/ngx_http_upstream_module.html#sticky
 func (roundRobin) Charge(s *Session, peers []*Peer, p *Peer, now int64) {
-	total := 0
+	g, total := s.Group, 0
 	for _, q := range peers {
 		total += q.weight
 	}
-	if p.currentWeight <= -(total - p.weight) {
+	if p.currentWeight <= -g.scaled(total-p.weight) {
 		return
 	}
 	total = 0
@@ -318,8 +352,9 @@ func (roundRobin) Charge(s *Session, peers []*Peer, p *Peer, now int64) {
 		if q != p && (!s.May(q, now) || q.Draining()) {
 			continue
 		}
-		q.currentWeight += q.effectiveWeight
-		total += q.effectiveWeight
+		w := g.ramped(q)
+		q.currentWeight += w
+		total += w
 		if q.effectiveWeight < q.weight {
 			q.effectiveWeight++
 		}

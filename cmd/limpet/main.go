@@ -1,13 +1,14 @@
 // Command limpet is an HTTP load balancer that runs nginx configuration files.
-// Its command line is nginx's; what is limpet's own begins with two dashes.
+// Its command line is nginx's; what is limpet's own begins with two dashes, and
+// `limpet demo` shows it at work.
+// https://nginx.org/en/docs/switches.html
 package main
 
 import (
 	"fmt"
 	"os"
-	"path/filepath"
-	"strings"
 
+	"limpet/internal/demo"
 	"limpet/internal/errlog"
 	"limpet/internal/process"
 	"limpet/internal/server"
@@ -17,6 +18,9 @@ import (
 func main() { os.Exit(run(os.Args[1:])) }
 
 func run(args []string) int {
+	if len(args) > 0 && args[0] == "demo" {
+		return demo.Run(args[1:], os.Stdout, os.Stderr)
+	}
 	o, err := parseOptions(args)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "nginx: %s\n", err)
@@ -25,34 +29,40 @@ func run(args []string) int {
 	lay := o.layout()
 	if o.version {
 		showVersion(o, lay)
-		return 0
+		if !o.test {
+			return 0
+		}
 	}
 	opt := o.Options
-	opt.ConfFile, opt.Prefix, opt.ErrorLog, opt.Globals = lay.conf, lay.prefix, o.errorLog, o.globals
+	opt.ConfFile, opt.Prefix, opt.Globals = lay.conf, lay.prefix, o.globals
+	opt.ErrorLog, opt.Defaults = lay.errorLog, lay.defaults
+	con := process.NewConsole(o.errorLog, opt.Prefix, opt.Offline)
 	switch {
 	case o.test:
-		return test(o, opt)
+		return test(o, opt, con)
 	case o.signal != "":
-		return signal(o, opt)
+		return signal(o, opt, con)
 	}
-	return process.Run(opt, o.watch)
+	return process.Run(opt, process.Options{Watch: o.watch, Version: version, Console: con})
 }
 
 // test is -t and -T.
-func test(o *options, opt server.Options) int {
-	config, err := server.Test(opt)
+func test(o *options, opt server.Options, con *process.Console) int {
+	config, syntax, err := server.Test(opt)
 	level := errlog.Notice
 	if o.quiet {
 		level = errlog.Warn
 	}
-	process.PrintNotices(config, level)
+	con.Notices(config, level)
+	if syntax && !o.quiet {
+		fmt.Fprintf(os.Stderr, "nginx: the configuration file %s syntax is ok\n", opt.ConfFile)
+	}
 	if err != nil {
-		errlog.WriteStderr(errlog.Emerg, err.Error())
+		con.Print(errlog.Emerg, err.Error())
 		fmt.Fprintf(os.Stderr, "nginx: configuration file %s test failed\n", opt.ConfFile)
 		return 1
 	}
 	if !o.quiet {
-		fmt.Fprintf(os.Stderr, "nginx: the configuration file %s syntax is ok\n", opt.ConfFile)
 		fmt.Fprintf(os.Stderr, "nginx: configuration file %s test is successful\n", opt.ConfFile)
 	}
 	if o.dump {
@@ -68,70 +78,16 @@ func dump(config *nginxconf.Config) {
 	}
 }
 
-// signal is -s.
-func signal(o *options, opt server.Options) int {
+// signal is -s. The configuration is read for the name of the pid file alone.
+func signal(o *options, opt server.Options, con *process.Console) int {
 	config, err := server.Load(opt)
 	if err != nil {
-		errlog.WriteStderr(errlog.Emerg, err.Error())
+		con.Print(errlog.Emerg, err.Error())
 		return 1
 	}
-	if err := process.Signal(server.MainOf(config).Pid.V, o.signal); err != nil {
-		errlog.WriteStderr(errlog.Error, err.Error())
+	if level, err := process.Signal(server.MainOf(config).Pid.V, o.signal); err != nil {
+		con.Print(level, err.Error())
 		return 1
 	}
 	return 0
-}
-
-// layout is where an installation keeps its configuration.
-type layout struct{ conf, prefix string }
-
-// layouts are the default places of nginx, OpenResty and Tengine.
-func layouts() []layout {
-	return []layout{
-		{"/etc/nginx/nginx.conf", "/etc/nginx/"},
-		{"/usr/local/openresty/nginx/conf/nginx.conf", "/usr/local/openresty/nginx/"},
-		{"/usr/local/nginx/conf/nginx.conf", "/usr/local/nginx/"},
-		{"/usr/local/tengine/conf/nginx.conf", "/usr/local/tengine/"},
-	}
-}
-
-// layout returns the configuration file and the prefix in force: what the
-// options say, else the first default place that has a file.
-func (o *options) layout() layout {
-	l := layouts()[0]
-	for _, d := range layouts() {
-		if _, err := os.Stat(d.conf); err == nil {
-			l = d
-			break
-		}
-	}
-	if o.prefix != "" {
-		l.prefix = absolute(o.prefix, "")
-		if !strings.HasSuffix(l.prefix, "/") {
-			l.prefix += "/"
-		}
-		l.conf = l.prefix + "conf/nginx.conf"
-	}
-	if o.file != "" {
-		if o.prefix == "" && !filepath.IsAbs(o.file) {
-			l.conf = absolute(o.file, "")
-			l.prefix = filepath.Dir(l.conf) + "/"
-		} else {
-			l.conf = absolute(o.file, l.prefix)
-			if o.prefix == "" {
-				l.prefix = filepath.Dir(l.conf) + "/"
-			}
-		}
-	}
-	return l
-}
-
-func absolute(name, base string) string {
-	if filepath.IsAbs(name) {
-		return name
-	}
-	if base == "" {
-		base, _ = os.Getwd()
-	}
-	return filepath.Join(base, name)
 }

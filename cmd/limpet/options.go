@@ -12,7 +12,7 @@ import (
 // options are what the command line says.
 type options struct {
 	test, dump, quiet     bool
-	version, config, help bool
+	version, config, help bool // -v, -V, -h
 	file, prefix          string
 	errorLog, globals     string
 	signal                string
@@ -32,6 +32,11 @@ func parseOptions(args []string) (*options, error) {
 	unsupported := long.String("unsupported", "error", "")
 	long.BoolVar(&o.watch, "watch", true, "")
 	long.StringSliceVar(&o.StickyLegacy, "sticky-legacy", nil, "")
+	luaMode := long.String("lua", "native", "")
+	long.StringVar(&o.Checks.FailOpen, "fail-open", "", "")
+	long.StringVar(&o.Checks.ExpectAlive, "expect-alive", "", "")
+	help := long.Bool("help", false, "")
+	showVersion := long.Bool("version", false, "")
 	for len(args) > 0 {
 		arg := args[0]
 		args = args[1:]
@@ -49,12 +54,27 @@ func parseOptions(args []string) (*options, error) {
 		}
 		args = rest
 	}
+	o.help = o.help || *help
+	o.version = o.version || o.help || *showVersion
 	switch *unsupported {
 	case "warn":
 		o.WarnUnsupported = true
 	case "error":
 	default:
 		return nil, fmt.Errorf(`invalid option: "--unsupported=%s"`, *unsupported)
+	}
+	switch *luaMode {
+	case "run":
+		o.RunLua = true
+	case "native":
+	default:
+		return nil, fmt.Errorf(`invalid option: "--lua=%s"`, *luaMode)
+	}
+	if v := o.Checks.FailOpen; v != "" && v != "on" && v != "off" {
+		return nil, fmt.Errorf(`invalid option: "--fail-open=%s"`, v)
+	}
+	if v := o.Checks.ExpectAlive; v != "" && v != "add" && v != "replace" {
+		return nil, fmt.Errorf(`invalid option: "--expect-alive=%s"`, v)
 	}
 	for _, m := range *remaps {
 		from, to, ok := strings.Cut(m, "=")
@@ -96,7 +116,7 @@ func (o *options) short(arg string, rest []string) ([]string, error) {
 			if i+1 < len(arg) {
 				return arg[i+1:], nil
 			}
-			if len(rest) > 0 && rest[0] != "" {
+			if len(rest) > 0 && (rest[0] != "" || arg[i] == 'g') {
 				v := rest[0]
 				rest = rest[1:]
 				return v, nil

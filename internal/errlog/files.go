@@ -5,6 +5,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"unsafe"
 )
 
 // Files owns the open log files. Logs that name the same path share one file, which stays open as long as one of them
@@ -22,6 +23,8 @@ type File struct {
 
 	mu sync.RWMutex // held while fd is written to, so that it isn't replaced under a write
 	fd int          // -1: closed
+	// regular files are written to without telling the scheduler, which costs more than it saves.
+	regular bool
 }
 
 // Open returns the file of that path, opened for appending and made where it is missing. Each Open wants its Close.
@@ -40,7 +43,7 @@ func (fs *Files) Open(path string) (*File, error) {
 	if fs.files == nil {
 		fs.files = map[string]*File{}
 	}
-	f := &File{owner: fs, path: path, users: 1, fd: fd}
+	f := &File{owner: fs, path: path, users: 1, fd: fd, regular: isRegular(fd)}
 	fs.files[path] = f
 	return f, nil
 }
@@ -57,13 +60,22 @@ func (fs *Files) Reopen(report func(error)) {
 		f.mu.Lock()
 		old := f.fd
 		if old >= 0 {
-			f.fd = fd
+			f.fd, f.regular = fd, isRegular(fd)
 		} else {
 			old = fd
 		}
 		f.mu.Unlock()
 		syscall.Close(old)
 	}
+}
+
+// Paths returns the paths of the open files.
+func (fs *Files) Paths() []string {
+	var paths []string
+	for _, f := range fs.all() {
+		paths = append(paths, f.path)
+	}
+	return paths
 }
 
 // all returns the open files, so that a report can be logged without the lock.
@@ -86,6 +98,12 @@ func (f *File) Write(p []byte) (int, error) {
 	defer f.mu.RUnlock()
 	if f.fd < 0 {
 		return 0, os.ErrClosed
+	}
+	if f.regular && len(p) > 0 {
+		n, _, e := syscall.RawSyscall(syscall.SYS_WRITE, uintptr(f.fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
+		if e == 0 {
+			return int(n), nil
+		}
 	}
 	for {
 		n, err := syscall.Write(f.fd, p)
@@ -124,19 +142,24 @@ func openAppend(path string) (int, error) {
 			return fd, nil
 		case syscall.EINTR:
 		default:
-			return -1, &openError{path, err}
+			return -1, &OpenError{path, err}
 		}
 	}
 }
 
-// openError is a failed open() in nginx's words.
-type openError struct {
+func isRegular(fd int) bool {
+	var st syscall.Stat_t
+	return syscall.Fstat(fd, &st) == nil && st.Mode&syscall.S_IFMT == syscall.S_IFREG
+}
+
+// OpenError is a failed open() of a log in nginx's words.
+type OpenError struct {
 	path string
 	err  error
 }
 
-func (e *openError) Error() string {
+func (e *OpenError) Error() string {
 	return fmt.Sprintf(`open() "%s" failed %s`, e.path, Errno(e.err))
 }
 
-func (e *openError) Unwrap() error { return e.err }
+func (e *OpenError) Unwrap() error { return e.err }

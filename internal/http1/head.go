@@ -24,8 +24,7 @@ type headReader struct {
 	large    int // large buffers in use
 	deadline time.Time
 	action   string
-	fresh    bool // the limit was moved to the line at hand
-	start    int  // of the request line, in x.in
+	start    int // of the request line, in x.in
 }
 
 // readHead reads and parses a request's head into r. The error is a *parseError

@@ -43,11 +43,15 @@ type conn struct {
 	client     ngx.Client
 	x          *exchange // nil while idle
 	busy       atomic.Bool
-	eof        bool // the client won't send more
-	broken     bool // nothing can be sent any more
-	linger     bool // the client may still be sending: read on before closing
-	plainOnTLS bool // a request without TLS came to a port with it
-	reset      bool // close with a reset (444 and time-outs under reset_timedout_connection)
+	under      atomic.Pointer[ngx.Endpoint] // of the running request; &aborted when it was cut
+	acquired   *ngx.Endpoint                // to be released when the request panics
+	stage      *atomic.Int64                // of Stats: what the request counts in
+	eof        bool                         // the client won't send more
+	broken     bool                         // nothing can be sent any more
+	linger     bool                         // the client may still be sending: read on before closing
+	plainOnTLS bool                         // a request without TLS came to a port with it
+	reset      bool                         // close with a reset (444 and time-outs under reset_timedout_connection)
+	idle       func() bool                  // becomeIdle, made once
 }
 
 // exchange is what a connection needs while it serves a request, from a pool.
@@ -63,6 +67,8 @@ type exchange struct {
 	headLen  int
 	sent     int64 // bytes of this answer on their way, head included
 	hijacked bool
+	// held says that the whole answer is in out and is sent as the wait for the next request begins.
+	held bool
 }
 
 const (
@@ -94,6 +100,26 @@ func (s *Server) Serve(tc *tcp.Conn, l *ngx.Listener) {
 	}
 }
 
+// giveBack releases what a request that panicked held.
+func (c *conn) giveBack() {
+	if c.stage != nil {
+		c.stage.Add(-1)
+	}
+	if c.acquired != nil {
+		c.acquired.Release()
+	}
+}
+
+// enter counts the request in a stage of Stats, nil for none, and out of the one before.
+func (c *conn) enter(stage *atomic.Int64) {
+	if c.stage != nil {
+		c.stage.Add(-1)
+	}
+	if c.stage = stage; stage != nil {
+		stage.Add(1)
+	}
+}
+
 func (s *Server) add(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -113,6 +139,7 @@ func (s *Server) end(c *conn) {
 	if p := recover(); p != nil {
 		s.Stats.Panics.Add(1)
 		s.Log().Printf(errlog.Alert, c.client.ID, "panic: %v\n%s", p, debug.Stack())
+		c.giveBack()
 	}
 	c.close()
 	s.Stats.Active.Add(-1)
@@ -136,17 +163,6 @@ func (s *Server) Shutdown() {
 	s.idle.Wait()
 }
 
-// Drop closes the idle connections of a listener, whose Acquire returns nil from now on.
-func (s *Server) Drop(l *ngx.Listener) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c := range s.conns {
-		if c.client.Listener == l && !c.busy.Load() {
-			c.tc.Abort()
-		}
-	}
-}
-
 // Abort closes all connections whatever they do.
 func (s *Server) Abort() {
 	s.closing.Store(true)
@@ -156,6 +172,33 @@ func (s *Server) Abort() {
 	}
 	s.mu.Unlock()
 }
+
+// CloseGone closes the idle connections whose address no configuration has any
+// more; the others follow behind their running request.
+func (s *Server) CloseGone() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		if c.client.Listener.Gone() && !c.busy.Load() {
+			c.tc.Abort()
+		}
+	}
+}
+
+// AbortUnder closes the connections whose running request is under one of the endpoints.
+func (s *Server) AbortUnder(is func(*ngx.Endpoint) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		if ep := c.under.Load(); ep != nil && ep != &aborted && is(ep) && c.under.CompareAndSwap(ep, &aborted) {
+			c.tc.Abort()
+		}
+	}
+}
+
+// aborted marks a connection that AbortUnder has cut, so that it ends even when
+// the request did so in the same moment.
+var aborted ngx.Endpoint
 
 // open makes the connection ready for its first request: PROXY protocol, TLS.
 func (c *conn) open() bool {
@@ -194,28 +237,49 @@ func (c *conn) serveHTTP2(ep *ngx.Endpoint) bool {
 
 // serve waits for a request, serves it and says whether the connection lives on.
 func (c *conn) serve() bool {
-	if c.x == nil && !c.wait() {
+	if (c.x == nil || c.x.held) && !c.wait() {
 		return false
 	}
 	ep := c.client.Listener.Acquire()
 	if ep == nil {
 		return false
 	}
+	c.under.Store(ep)
+	c.acquired = ep
 	again := c.request(ep)
+	c.acquired = nil
 	ep.Release()
+	if !c.under.CompareAndSwap(ep, nil) {
+		return false
+	}
 	if again && c.srv.closing.Load() {
+		c.unhold()
 		return false
 	}
 	return again
 }
 
-// wait waits for the first byte of a request, without a buffer.
-func (c *conn) wait() bool {
+// becomeIdle gives everything back that only a request needs. False means that the
+// connection is to be closed instead.
+func (c *conn) becomeIdle() bool {
+	c.release()
 	c.busy.Store(false)
-	if c.srv.closing.Load() {
+	return !c.srv.closing.Load() && !c.client.Listener.Gone()
+}
+
+// wait sends an answer that was held, and waits for the first byte of a request, without a buffer.
+func (c *conn) wait() bool {
+	var err error
+	if c.x != nil {
+		if c.idle == nil {
+			c.idle = c.becomeIdle
+		}
+		err = c.tc.WriteWait(c.x.out, c.idle)
+	} else if !c.becomeIdle() {
 		return false
+	} else {
+		err = c.tc.Wait()
 	}
-	err := c.tc.Wait()
 	c.busy.Store(true)
 	if err != nil {
 		c.idleError(err)
@@ -250,22 +314,25 @@ func (c *conn) request(ep *ngx.Endpoint) bool {
 	} else {
 		r.Scheme = "http"
 	}
-	c.srv.Stats.Reading.Add(1)
+	c.enter(&c.srv.Stats.Reading)
 	err := c.readHead(ep, r)
-	c.srv.Stats.Reading.Add(-1)
+	c.enter(nil)
 	if err != nil && !c.refuse(r, err) {
 		return false
 	}
 	c.srv.Stats.Requests.Add(1)
-	c.srv.Stats.Writing.Add(1)
+	c.enter(&c.srv.Stats.Writing)
 	ep.Engine.Run(r)
-	c.srv.Stats.Writing.Add(-1)
+	c.enter(nil)
 	return c.finish(r)
 }
 
 // finish ends the exchange: what is left of the body is read, the connection kept or not.
 func (c *conn) finish(r *ngx.Request) bool {
 	x := c.x
+	if x.held && !x.body.done {
+		c.unhold()
+	}
 	keep := r.KeepAlive && !c.broken && !c.eof && !x.hijacked
 	core := r.Scope.Core
 	r.End()
@@ -278,6 +345,7 @@ func (c *conn) finish(r *ngx.Request) bool {
 		}
 	}
 	if !keep {
+		c.unhold()
 		c.linger = c.linger || x.w > x.r && !x.hijacked
 		if core.LingeringClose.V == ngx.LingerAlways {
 			c.linger = true
@@ -293,10 +361,12 @@ func (c *conn) finish(r *ngx.Request) bool {
 	if x.w > x.r {
 		x.w = copy(x.in, x.in[x.r:x.w])
 		x.r = 0
-		return true
+		return !x.held || c.unhold() == nil
 	}
 	c.tc.SetReadTimeout(core.KeepAliveTimeout.V.Timeout)
-	c.release()
+	if !x.held {
+		c.release()
+	}
 	return true
 }
 

@@ -13,7 +13,7 @@ import (
 
 func (x *exchange) startAnswer() {
 	x.out = x.out[:0]
-	x.chunked, x.inChunk, x.hijacked = false, false, false
+	x.chunked, x.inChunk, x.hijacked, x.held = false, false, false, false
 	x.headLen, x.sent = 0, 0
 }
 
@@ -266,10 +266,32 @@ func (c *conn) Finish(r *ngx.Request) error {
 		x.out = append(x.out, "0\r\n"...)
 		x.out = append(appendFields(x.out, &r.Out.Trailer), "\r\n"...)
 	}
+	if x.sent == 0 && c.mayHold(r) {
+		x.held = true
+		r.BytesSent = int64(len(x.out))
+		r.BodySent = max(r.BytesSent-int64(x.headLen), 0)
+		return nil
+	}
 	err := c.flush()
 	r.BytesSent = x.sent
 	r.BodySent = max(x.sent-int64(x.headLen), 0)
 	return err
+}
+
+// mayHold reports whether an answer that is whole in the buffer is sent together
+// with the wait for the next request: the connection lives on, and there is none yet.
+func (c *conn) mayHold(r *ngx.Request) bool {
+	x := c.x
+	return r.KeepAlive && !c.broken && !c.eof && !x.hijacked && x.r == x.w && x.body.done && len(x.out) > 0 && !c.tc.Secure()
+}
+
+// unhold sends what was held.
+func (c *conn) unhold() error {
+	if c.x == nil || !c.x.held {
+		return nil
+	}
+	c.x.held = false
+	return c.flush()
 }
 
 // SendFile implements ngx.Wire.
@@ -327,7 +349,7 @@ func (c *conn) copyFile(r *ngx.Request, f *os.File, off, n int64) error {
 
 // Splice implements ngx.Splicer.
 func (c *conn) Splice(r *ngx.Request, src *tcp.Conn, n int64, stop func() bool) (moved int64, srcErr, clientErr error) {
-	if rate, _ := r.Rate(); rate > 0 || c.x.chunked || r.HeaderOnly || c.tc.TLS() != nil {
+	if rate, _ := r.Rate(); rate > 0 || c.x.chunked || r.HeaderOnly || c.tc.Secure() {
 		return 0, tcp.ErrUnsupported, nil
 	}
 	if err := c.flush(); err != nil {

@@ -26,6 +26,7 @@ type Conf struct {
 	Internal   nginxconf.Opt[bool]
 	ErrorPages nginxconf.List[ErrorPage]
 	hasHTTP    bool
+	listens    map[string]*noted // at the http level: the addresses read so far
 }
 
 // Directives lists the directives of the tree.

@@ -190,13 +190,26 @@ func (e *Engine) access(r *ngx.Request) ngx.Outcome {
 				denied = out
 			}
 		default:
-			return out
+			return e.delayed(r, out)
 		}
 	}
 	if denied == ngx.Status(403) {
 		r.Errorf("access forbidden by rule")
 	}
-	return denied
+	return e.delayed(r, denied)
+}
+
+// delayed holds an answer with 401 back for auth_delay.
+func (e *Engine) delayed(r *ngx.Request, out ngx.Outcome) ngx.Outcome {
+	d := r.Scope.Core.AuthDelay.V
+	if out != ngx.Status(401) || d == 0 {
+		return out
+	}
+	r.Infof("delaying unauthorized request")
+	if r.Client.Conn.Sleep(d) != nil {
+		return ngx.Status(499)
+	}
+	return out
 }
 
 // end answers with what the phases came to, following error pages and internal redirects.

@@ -49,6 +49,7 @@ func (c *Conf) parseListen(s *nginxconf.Setting) ([]Listen, error) {
 	if err != nil {
 		return nil, err
 	}
+	seen := nginxconf.Own[*Conf](s.Level.Up(nginxconf.HTTP))
 	var ls []Listen
 	for _, a := range addrs {
 		l := base
@@ -59,9 +60,44 @@ func (c *Conf) parseListen(s *nginxconf.Setting) ([]Listen, error) {
 		if path, ok := strings.CutPrefix(a, "unix:"); ok {
 			l.Network, l.Sock = "unix", path
 		}
+		if err := seen.noteListen(&l, s.Level); err != nil {
+			return nil, err
+		}
 		ls = append(ls, l)
 	}
 	return ls, nil
+}
+
+// noted is what the listen directives read so far say of an address.
+type noted struct {
+	servers    []*nginxconf.Level
+	set, deflt bool
+}
+
+// noteListen refuses what contradicts an earlier listen directive for the address, in nginx's order.
+func (c *Conf) noteListen(l *Listen, server *nginxconf.Level) error {
+	if c.listens == nil {
+		c.listens = make(map[string]*noted)
+	}
+	n := c.listens[l.Addr]
+	if n == nil {
+		n = &noted{}
+		c.listens[l.Addr] = n
+	}
+	for _, have := range n.servers {
+		if have == server {
+			return fmt.Errorf("a duplicate listen %s", l.Addr)
+		}
+	}
+	n.servers = append(n.servers, server)
+	if l.Set && n.set {
+		return fmt.Errorf("duplicate listen options for %s", l.Addr)
+	}
+	if l.Default && n.deflt {
+		return fmt.Errorf("a duplicate default server for %s", l.Addr)
+	}
+	n.set, n.deflt = n.set || l.Set, n.deflt || l.Default
+	return nil
 }
 
 // listenAddrs reads the address of a listen directive in nginx's forms.
@@ -77,12 +113,18 @@ func listenAddrs(s *nginxconf.Setting) ([]string, error) {
 		}
 		return []string{spec}, nil
 	}
+	if strings.ContainsAny(spec, "/?") {
+		return nil, bad("invalid host")
+	}
 	host, port, hasPort := splitListen(spec)
 	first, last := 80, 80
 	if hasPort {
 		var ok bool
 		if first, last, ok = portRange(port); !ok {
 			return nil, bad("invalid port")
+		}
+		if first > last {
+			return nil, bad("invalid port range")
 		}
 	}
 	hosts, why := listenHosts(s, host)
@@ -103,6 +145,9 @@ func splitListen(spec string) (host, port string, hasPort bool) {
 	if strings.HasPrefix(spec, "[") {
 		if end := strings.IndexByte(spec, ']'); end > 0 {
 			rest := spec[end+1:]
+			if rest != "" && rest[0] != ':' {
+				return spec, "", false
+			}
 			return spec[:end+1], strings.TrimPrefix(rest, ":"), rest != ""
 		}
 		return spec, "", false
@@ -123,19 +168,22 @@ func portRange(s string) (first, last int, ok bool) {
 	if ok && isRange {
 		last, ok = nginxconf.ParseNum(b)
 	}
-	return first, last, ok && first >= 1 && last <= 65535 && first <= last
+	return first, last, ok && first >= 1 && first <= 65535 && last >= 1 && last <= 65535
 }
 
 // listenHosts finds the addresses of a host; why is nginx's word for what is wrong.
 func listenHosts(s *nginxconf.Setting, host string) (addrs []netip.Addr, why string) {
 	switch {
-	case host == "":
+	case host == "", host == "[]":
 		return nil, "no host"
 	case host == "*":
 		return []netip.Addr{netip.IPv4Unspecified()}, ""
 	case strings.HasPrefix(host, "["):
+		if !strings.HasSuffix(host, "]") {
+			return nil, "invalid host"
+		}
 		a, err := netip.ParseAddr(strings.Trim(host, "[]"))
-		if err != nil || !a.Is6() || !strings.HasSuffix(host, "]") {
+		if err != nil || !a.Is6() {
 			return nil, "invalid IPv6 address"
 		}
 		return []netip.Addr{a}, ""
@@ -163,7 +211,7 @@ func (l *Listen) param(s *nginxconf.Setting, p string) error {
 	name, value, hasValue := strings.Cut(p, "=")
 	if hasValue {
 		l.Set, l.Bind = true, true
-		return l.valueParam(p, name, value)
+		return l.valueParam(s, p, name, value)
 	}
 	switch p {
 	case "default_server", "default":
@@ -189,47 +237,45 @@ func (l *Listen) param(s *nginxconf.Setting, p string) error {
 	return nil
 }
 
-func (l *Listen) valueParam(p, name, value string) error {
-	num := func() (int, error) {
-		n, ok := nginxconf.ParseNum(value)
-		if !ok || n == 0 && name == "backlog" {
-			return 0, fmt.Errorf(`invalid %s "%s"`, name, value)
-		}
-		return n, nil
-	}
-	var err error
+func (l *Listen) valueParam(s *nginxconf.Setting, p, name, value string) error {
 	switch name {
 	case "backlog":
-		l.Options.Backlog, err = num()
-	case "fastopen":
-		l.Options.FastOpen, err = num()
-	case "setfib":
-		_, err = num()
-	case "rcvbuf":
-		return sizeParam(&l.Options.RcvBuf, name, value)
-	case "sndbuf":
-		return sizeParam(&l.Options.SndBuf, name, value)
-	case "accept_filter":
-		return fmt.Errorf(`accept filters "%s" are not supported on this platform, ignored`, value)
-	case "ipv6only":
-		switch value {
-		case "on", "off":
-			l.Options.IPv6Only = value == "on"
-		default:
-			return fmt.Errorf(`invalid ipv6only flags "%s"`, value)
+		n, ok := nginxconf.ParseNum(value)
+		if !ok || n == 0 {
+			return invalidParam(name, p)
 		}
+		l.Options.Backlog = n
+	case "fastopen":
+		n, ok := nginxconf.ParseNum(value)
+		if !ok {
+			return invalidParam(name, p)
+		}
+		l.Options.FastOpen = n
+	case "rcvbuf":
+		return sizeParam(&l.Options.RcvBuf, name, p, value)
+	case "sndbuf":
+		return sizeParam(&l.Options.SndBuf, name, p, value)
+	case "accept_filter": // nginx goes on, too
+		s.Say("emerg", `accept filters "%s" are not supported on this platform, ignored`, p)
+	case "ipv6only":
+		if value != "on" && value != "off" {
+			return invalidParam("parameter", p)
+		}
+		l.Options.IPv6Only = value == "on"
 	case "so_keepalive":
 		return l.keepAlive(value)
 	default:
-		return fmt.Errorf(`invalid parameter "%s"`, p)
+		return invalidParam("parameter", p)
 	}
-	return err
+	return nil
 }
 
-func sizeParam(field *int, name, value string) error {
+func invalidParam(what, p string) error { return fmt.Errorf(`invalid %s "%s"`, what, p) }
+
+func sizeParam(field *int, name, p, value string) error {
 	n, ok := nginxconf.ParseSize(value)
 	if !ok {
-		return fmt.Errorf(`invalid %s "%s"`, name, value)
+		return invalidParam(name, p)
 	}
 	*field = int(n)
 	return nil

@@ -14,6 +14,7 @@ type Name struct {
 	Text string // lower-case; as written for a regular expression
 	Re   *rx.Regexp
 	vars []nameCapture
+	bad  bool // not a name that a host can have
 	File string
 	Line int
 }
@@ -34,17 +35,14 @@ func parseNames(s *nginxconf.Setting) ([]Name, error) {
 			if err := n.compile(s); err != nil {
 				return nil, err
 			}
-		case text == "", text == "*":
-			if text == "*" {
-				return nil, fmt.Errorf(`server name "%s" is invalid`, text)
-			}
+		case text == "":
+		case text[0] == '*' && (len(text) < 3 || text[1] != '.'), text == ".":
+			return nil, fmt.Errorf(`server name "%s" is invalid`, text)
 		default:
-			if strings.HasPrefix(text, "/") || strings.ContainsRune(text, '/') {
+			if strings.ContainsRune(text, '/') {
 				s.Warn(`server name "%s" has suspicious symbols`, text)
 			}
-			if err := checkWildcard(text); err != nil {
-				return nil, err
-			}
+			n.bad = badWildcard(text)
 			n.Text = strings.ToLower(text)
 			if n.Text == "$hostname" {
 				n.Text = hostname()
@@ -55,20 +53,20 @@ func parseNames(s *nginxconf.Setting) ([]Name, error) {
 	return names, nil
 }
 
-// checkWildcard refuses an asterisk that isn't a whole label at one end.
-func checkWildcard(text string) error {
-	bad := fmt.Errorf(`invalid server name or wildcard "%s"`, text)
-	if text == "." || strings.Contains(text, "..") {
-		return bad
+// badWildcard reports whether a name has an asterisk that isn't a whole label at
+// one end, or an empty label. nginx minds only where an address has several servers.
+func badWildcard(text string) bool {
+	if strings.Contains(text, "..") {
+		return true
 	}
-	inner := strings.TrimSuffix(strings.TrimPrefix(text, "*."), ".*")
-	if strings.Contains(inner, "*") {
-		return bad
+	if strings.HasPrefix(text, ".") {
+		return false
 	}
-	if strings.HasPrefix(text, "*.") && strings.HasSuffix(text, ".*") {
-		return bad
+	inner, ok := strings.CutPrefix(text, "*.")
+	if !ok {
+		inner = strings.TrimSuffix(text, ".*")
 	}
-	return nil
+	return strings.Contains(inner, "*")
 }
 
 func (n *Name) compile(s *nginxconf.Setting) error {
@@ -116,6 +114,9 @@ type regexName struct {
 func (t *nameTable) add(n Name, scope *ngx.Scope) bool {
 	if n.Re != nil {
 		t.regex = append(t.regex, regexName{n, scope})
+		return true
+	}
+	if n.bad {
 		return true
 	}
 	put := func(m *map[string]*ngx.Scope, key string) bool {

@@ -91,7 +91,7 @@ func (t *builder) inner(s *ngx.Scope, n *node, lv *nginxconf.Level) error {
 	case *limitExcept:
 		n.limit = &limitScope{data.methods, in}
 	case *Location:
-		return n.file(data, in)
+		return n.file(t.b, data, in)
 	default:
 		n.ifs = append(n.ifs, in)
 	}
@@ -114,11 +114,11 @@ func (n *node) handDown(s *ngx.Scope) {
 	}
 }
 
-func (n *node) file(loc *Location, in *ngx.Scope) error {
+// file files a location under its kind. Of two named locations with one name the
+// first serves, as with nginx, which says nothing of it.
+func (n *node) file(b *ngx.Build, loc *Location, in *ngx.Scope) error {
 	st := loc.Level.Stmt
-	duplicate := func(kind string) error {
-		return nginxconf.Errorf(st.File, st.Line, `duplicate %slocation "%s"`, kind, loc.Name)
-	}
+	duplicate := func() error { return nginxconf.Errorf(st.File, st.Line, `duplicate location "%s"`, loc.Name) }
 	switch {
 	case loc.Regexp != nil:
 		n.regex = append(n.regex, in)
@@ -127,7 +127,8 @@ func (n *node) file(loc *Location, in *ngx.Scope) error {
 			n.named = make(map[string]*ngx.Scope)
 		}
 		if n.named[loc.Name] != nil {
-			return duplicate("named ")
+			b.Notice("warn", `duplicate location "%s", ignored in %s:%d`, loc.Name, st.File, st.Line)
+			return nil
 		}
 		n.named[loc.Name] = in
 	case loc.Exact:
@@ -135,13 +136,13 @@ func (n *node) file(loc *Location, in *ngx.Scope) error {
 			n.exact = make(map[string]*ngx.Scope)
 		}
 		if n.exact[loc.Name] != nil {
-			return duplicate("")
+			return duplicate()
 		}
 		n.exact[loc.Name] = in
 	default:
 		for _, p := range n.prefix {
 			if p.name == loc.Name {
-				return duplicate("")
+				return duplicate()
 			}
 		}
 		n.prefix = append(n.prefix, prefixEntry{loc.Name, in, -1})

@@ -26,6 +26,7 @@ type Address struct {
 	// explicit says that a listen directive asked for Default by default_server.
 	explicit bool
 	scopes   []*ngx.Scope
+	bad      []string // names that are none
 }
 
 // Find returns the virtual server for a host, the default one when none has the name.
@@ -68,7 +69,19 @@ func Build(b *ngx.Build, modules []ngx.Module) (*Site, error) {
 			}
 		}
 	}
-	return site, nil
+	return site, site.checkNames()
+}
+
+// checkNames refuses names that no host can have where they would be looked for.
+func (site *Site) checkNames() error {
+	for _, a := range site.Addresses {
+		for i := range a.bad {
+			if len(a.scopes) > 1 {
+				return nginxconf.Errorf("", 0, `invalid server name or wildcard "%s" on %s`, a.bad[i], a.Listen.Addr)
+			}
+		}
+	}
+	return nil
 }
 
 func (t *builder) server(site *Site, lv *nginxconf.Level, srv *Server) error {
@@ -155,6 +168,9 @@ func (site *Site) add(b *ngx.Build, l Listen, scope *ngx.Scope, names []Name, lv
 	}
 	a.scopes = append(a.scopes, scope)
 	for _, n := range names {
+		if n.bad {
+			a.bad = append(a.bad, n.Text)
+		}
 		if !a.names.add(n, scope) {
 			b.Notice("warn", `conflicting server name "%s" on %s, ignored`, n.Text, l.Addr)
 		}

@@ -2,6 +2,7 @@ package ngx
 
 import (
 	"fmt"
+	"slices"
 
 	"limpet/internal/errlog"
 	"limpet/nginxconf"
@@ -21,6 +22,7 @@ type Build struct {
 
 	old, kept map[string]any
 	shared    []any
+	temp      []string
 	start     []func()
 	retire    []func()
 	undo      []func()
@@ -78,6 +80,25 @@ func (b *Build) ScopeOf(lv *nginxconf.Level, s *Scope) {
 
 // Scope returns the scope built of a level, nil when there is none.
 func (b *Build) Scope(lv *nginxconf.Level) *Scope { return b.scopes[lv] }
+
+// Watch notes a file that the configuration depends on besides its own, so that
+// its change reloads; see nginxconf.Config.Watch. Call it before the file is read.
+func (b *Build) Watch(name string) {
+	if !b.Test && !b.Offline {
+		b.Config.Watch(name)
+	}
+}
+
+// TempDir notes a folder for temporary files, so that root makes it and gives it to
+// the user that requests are served as.
+func (b *Build) TempDir(dir string) {
+	if !slices.Contains(b.temp, dir) {
+		b.temp = append(b.temp, dir)
+	}
+}
+
+// TempDirs returns the folders for temporary files.
+func (b *Build) TempDirs() []string { return b.temp }
 
 // Notice adds what -t has to say besides errors, severity "warn" or "notice".
 func (b *Build) Notice(severity, format string, args ...any) {

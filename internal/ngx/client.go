@@ -49,8 +49,11 @@ type TLV struct {
 type Listener struct {
 	// Addr is the address as configured, normalised: 0.0.0.0:80, [::]:80, unix:/path.
 	Addr string
-	// Acquire returns the endpoint in force, held until its Release is called; nil when the address isn't listened on any more.
+	// Acquire returns the endpoint in force, held until its Release is called; nil
+	// when no configuration has the address any more: the connection is then closed.
 	Acquire func() *Endpoint
+	// Gone reports whether Acquire returns nil, so that idle connections needn't wait for a request.
+	Gone func() bool
 }
 
 // Endpoint is what one configuration says of a listening address.

@@ -153,8 +153,8 @@ func (c *Core) Directives() []nginxconf.Directive {
 		nginxconf.Enum("server_tokens", nginxconf.HTTPServerLocation, &c.ServerTokens, []nginxconf.Word[int]{{Name: "off", Value: TokensOff}, {Name: "on", Value: TokensOn}, {Name: "build", Value: TokensBuild}}, "on", "Shows the version in error pages and the Server field."),
 		nginxconf.Flag("chunked_transfer_encoding", nginxconf.HTTPServerLocation, &c.ChunkedEncoding, "on", "Allows chunks towards HTTP/1.1 clients."),
 		nginxconf.Flag("etag", nginxconf.HTTPServerLocation, &c.ETag, "on", "Makes ETag fields for files."),
-		TextRow("limit_rate", nginxconf.HTTPServerLocation|nginxconf.LocationIf, &c.LimitRate, "0", "Limits the rate of a response, in bytes a second."),
-		TextRow("limit_rate_after", nginxconf.HTTPServerLocation|nginxconf.LocationIf, &c.LimitRateAfter, "0", "Sets the amount of a response that isn't limited in rate."),
+		rateRow("limit_rate", nginxconf.HTTPServerLocation|nginxconf.LocationIf, &c.LimitRate, "0", "Limits the rate of a response, in bytes a second."),
+		rateRow("limit_rate_after", nginxconf.HTTPServerLocation|nginxconf.LocationIf, &c.LimitRateAfter, "0", "Sets the amount of a response that isn't limited in rate."),
 		nginxconf.Str("default_type", nginxconf.HTTPServerLocation, &c.DefaultType, "text/plain", "Sets the type of responses whose extension isn't known."),
 		c.typesRow(),
 		nginxconf.Custom("root", nginxconf.HTTPServerLocation|nginxconf.LocationIf, nginxconf.Args1, &c.Root, parseRoot, "html", "Sets the folder in which files are looked for."),
@@ -201,18 +201,36 @@ type TempPath struct {
 	Levels []int // lengths of the names of the folders below
 }
 
+// rateRow is a row that takes a size, or a text with variables that gives one.
+func rateRow(name string, in nginxconf.Context, field *nginxconf.Opt[Text], def, doc string) nginxconf.Directive {
+	return nginxconf.Custom(name, in, nginxconf.Args1, field, func(s *nginxconf.Setting) (Text, error) {
+		t, err := ParseText(s, s.Arg(0))
+		if b, ok := t.Static(); err == nil && ok {
+			if _, ok := nginxconf.ParseSize(string(b)); !ok {
+				err = nginxconf.Brief("invalid value")
+			}
+		}
+		return t, err
+	}, def, doc)
+}
+
 // ParseTempPath parses the arguments of a *_temp_path directive.
 func ParseTempPath(s *nginxconf.Setting) (TempPath, error) {
 	t := TempPath{Dir: s.Loader.PrefixPath(s.Arg(0))}
+	digits := tempDigits
 	for i := 1; i < len(s.Args); i++ {
 		n, ok := nginxconf.ParseNum(s.Arg(i))
-		if !ok || n == 0 || n > 3 {
-			return t, fmt.Errorf(`invalid value "%s"`, s.Arg(i))
+		if !ok || n == 0 || n > digits {
+			return t, nginxconf.Brief("invalid value")
 		}
+		digits -= n
 		t.Levels = append(t.Levels, n)
 	}
 	return t, nil
 }
+
+// tempDigits is the length of a temporary file's name, of which the levels of folders take their parts.
+const tempDigits = 10
 
 // TempDir makes temporary files below a folder, with names of ten digits as nginx's.
 type TempDir struct{ Path TempPath }

@@ -34,6 +34,7 @@ func (c *Core) Open(b *Build) error {
 	}
 	c.defaultType = []byte(c.DefaultType.V)
 	c.TempBody = &TempDir{c.ClientBodyTemp.V}
+	b.TempDir(c.ClientBodyTemp.V.Dir)
 	if b.Offline {
 		c.ErrorLog = new(errlog.Log)
 		return nil

@@ -187,6 +187,9 @@ func (v *Var) Append(r *Request, dst []byte) ([]byte, bool) {
 	return append(dst, val.v...), !val.notFound
 }
 
+// CanAssign reports whether Assign may be called: a setter or a kept value takes what is assigned.
+func (v *Var) CanAssign() bool { return !v.fixed && (v.set != nil || v.slot >= 0) }
+
 // Bytes returns the variable's value, empty when it has none. The bytes live as
 // long as the request and must not be changed.
 func (v *Var) Bytes(r *Request) []byte {

@@ -1,6 +1,18 @@
 // Package process is the life of the process: going to the background, the pid
-// file, signals, reloading and reopening, and stopping without losing a request.
+// file, the user, signals, reloading on a signal or when a file has changed,
+// reopening logs, and stopping without losing a request.
 // https://nginx.org/en/docs/control.html
+//
+// One process stands for nginx's master and workers. Signals mean what they mean to
+// nginx's master; the pid in the pid file is this process's, and a configuration
+// that retires is logged as a worker process that exits. `user` is honoured without
+// losing the ability to reload; see rights.
+//
+// Memory: the garbage collector runs with GOGC=300 and, in a control group with a
+// memory limit, GOMEMLIMIT at nine tenths of it; the environment's GOGC and
+// GOMEMLIMIT take precedence.
+//
+// Not done: the upgrade of the executable on the fly (USR2); it is refused in the log.
 package process
 
 import (
@@ -9,85 +21,247 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"strconv"
-	"strings"
+	"runtime/debug"
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"limpet/internal/admin"
 	"limpet/internal/errlog"
 	"limpet/internal/ngx"
 	"limpet/internal/server"
 	"limpet/nginxconf"
 )
 
-// PrintNotices prints what reading a configuration had to say besides errors, of
-// a level at least as grave as level.
-func PrintNotices(config *nginxconf.Config, level errlog.Level) {
-	if config == nil {
-		return
-	}
-	for _, n := range config.Notices {
-		if l, ok := errlog.ParseLevel(n.Severity); ok && l <= level {
-			errlog.WriteStderr(l, n.Msg)
-		}
-	}
+// Options are what the command line says of the process.
+type Options struct {
+	Watch   bool   // reload when a file of the configuration changes
+	Version string // limpet's own
+	Console *Console
+	// Started, when not nil, is called once requests are served.
+	Started func()
+}
+
+// process is one that serves.
+type process struct {
+	Options
+	server     *server.Server
+	opt        server.Options
+	pid        string // the file
+	background bool
+	rights     *rights
+	watch      *watch // nil: not watching
+	reloads    admin.Reloads
+	signals    chan os.Signal
 }
 
 // Run serves a configuration until a signal ends it and returns the exit code.
-func Run(opt server.Options, watch bool) int {
-	s, config, err := server.New(opt)
-	PrintNotices(config, errlog.Warn)
+func Run(opt server.Options, po Options) (code int) {
+	ready, background := inBackground()
+	config, err := server.Load(opt)
+	if err == nil && server.MainOf(config).Daemon.V && !background {
+		return detach(po.Console)
+	}
+	runtime.LockOSThread() // for rights
+	p := &process{Options: po, opt: opt, background: background, rights: &rights{}}
+	if err == nil {
+		opt.Report = po.Console.Print
+		p.server, err = server.NewFrom(opt, config)
+	}
+	po.Console.Notices(config, errlog.Warn)
+	if err == nil {
+		err = p.settle()
+	}
 	if err != nil {
-		errlog.WriteStderr(errlog.Emerg, err.Error())
+		po.Console.Print(errlog.Emerg, err.Error())
 		return 1
 	}
-	p := &process{server: s, opt: opt}
-	return p.run()
+	defer p.lastWords()
+	return p.serve(ready)
 }
 
-type process struct {
-	server *server.Server
-	opt    server.Options
-	pid    string // the file as written
+// lastWords logs a panic of the main loop, which ends the process.
+func (p *process) lastWords() {
+	if v := recover(); v != nil {
+		p.server.Log().Printf(errlog.Alert, 0, "panic: %v\n%s", v, debug.Stack())
+		panic(v)
+	}
 }
 
-func (p *process) run() int {
+// settle does what a configuration asks of the process before it serves.
+func (p *process) settle() error {
 	main := server.MainOf(p.server.Config())
+	setMemory()
 	setProcs(main)
-	p.server.OnRetire = func() { p.notice("worker process %d exited with code 0", os.Getpid()) }
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH)
-	p.server.Start()
-	if err := p.writePid(main.Pid.V); err != nil {
-		errlog.WriteStderr(errlog.Emerg, err.Error())
-		return 1
+	if err := setLimits(main); err != nil {
+		return err
 	}
-	defer os.Remove(p.pid)
-	p.notice("%s (limpet)", ngx.Product)
-	p.notice("start worker processes")
-	for sig := range signals {
-		if p.handle(sig.(syscall.Signal), signals) {
-			break
+	if dir := main.WorkingDir.V; dir != "" {
+		conf, err := filepath.Abs(p.opt.ConfFile)
+		if err != nil {
+			return err
+		}
+		prefix, err := filepath.Abs(p.opt.Prefix)
+		if err != nil {
+			return err
+		}
+		p.server.Relocate(conf, prefix+"/")
+		if err := os.Chdir(dir); err != nil {
+			return fmt.Errorf(`chdir("%s") failed %s`, dir, errlog.Errno(err))
 		}
 	}
-	p.notice("exit")
+	p.pid, _ = filepath.Abs(server.MainOf(p.server.Config()).Pid.V)
+	return writePid(p.pid)
+}
+
+// setLimits applies worker_rlimit_nofile. Without it the runtime has raised the limit as far as it goes.
+func setLimits(main *server.Main) error {
+	n := uint64(main.RlimitNofile.V)
+	if n == 0 {
+		return nil
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: n, Max: n}); err != nil {
+		return fmt.Errorf("setrlimit(RLIMIT_NOFILE, %d) failed %s", n, errlog.Errno(err))
+	}
+	return nil
+}
+
+// serve serves until a signal ends it; ready is the pipe to a foreground process that waits, or nil.
+func (p *process) serve(ready *os.File) int {
+	defer func() { p.rights.with(func() { removePid(p.pid) }) }()
+	p.server.OnRetire = func() { p.notice("worker process %d exited with code 0", os.Getpid()) }
+	p.server.OnExit = func() { p.notice("exit") }
+	p.signals = make(chan os.Signal, 8)
+	signal.Notify(p.signals, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH)
+	defer signal.Stop(p.signals)
+	adm, err := p.startAdmin()
+	if err == nil {
+		p.rights, err = dropRights(server.MainOf(p.server.Config()).User.V, p.server)
+	}
+	if err != nil {
+		p.Console.Print(errlog.Emerg, err.Error())
+		return 1
+	}
+	if adm != nil {
+		defer adm.Close()
+	}
+	p.announce()
+	p.server.Start()
+	p.reloads.Succeeded(time.Now())
+	p.startWatch()
+	if p.background {
+		redirectStderr(p.errorLog())
+		ready.Write([]byte{1})
+		ready.Close()
+	}
+	if p.Started != nil {
+		p.Started()
+	}
+	p.loop()
 	return 0
 }
 
+// startAdmin opens the endpoint of --admin; nil without one.
+func (p *process) startAdmin() (*admin.Server, error) {
+	if p.opt.Admin == "" {
+		return nil, nil
+	}
+	return admin.Start(p.opt.Admin, admin.Source{
+		Server: p.server, Reloads: &p.reloads, Version: p.Version, Token: os.Getenv("LIMPET_ADMIN_TOKEN"),
+	})
+}
+
+// announce logs the start in nginx's words.
+func (p *process) announce() {
+	p.notice(`using the "epoll" event method`)
+	p.notice("%s (limpet %s)", ngx.Product, p.Version)
+	p.notice("built by %s", runtime.Version())
+	var uts unix.Utsname
+	if unix.Uname(&uts) == nil {
+		p.notice("OS: %s %s", unix.ByteSliceToString(uts.Sysname[:]), unix.ByteSliceToString(uts.Release[:]))
+	}
+	var lim unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &lim) == nil {
+		p.notice("getrlimit(RLIMIT_NOFILE): %d:%d", lim.Cur, lim.Max)
+	}
+	p.notice("start worker processes")
+}
+
+func (p *process) startWatch() {
+	if !p.Watch {
+		return
+	}
+	p.rights.with(func() {
+		p.watch = newWatch(func(err error) {
+			p.server.Log().Printf(errlog.Warn, 0, "cannot watch the configuration's files because %s; looking every %s", err, pollTime)
+		})
+		p.watch.note(p.server.Config(), false)
+	})
+}
+
+// loop acts on signals and changed files until a signal ends the process.
+func (p *process) loop() {
+	w := p.watch
+	if w == nil {
+		w = &watch{timer: time.NewTimer(0)}
+		<-w.timer.C
+	}
+	defer w.close()
+	for {
+		select {
+		case sig := <-p.signals:
+			if p.handle(sig.(syscall.Signal)) {
+				return
+			}
+		case e := <-w.events():
+			w.event(e)
+		case <-w.errors():
+			w.soon()
+		case <-w.timer.C:
+			p.look()
+		}
+	}
+}
+
+// look reloads when a file has changed.
+func (p *process) look() {
+	p.rights.with(func() {
+		if p.watch.changed() {
+			p.notice("configuration files changed, reconfiguring")
+			p.reload()
+		}
+	})
+}
+
 // handle acts on a signal; true ends the process.
-func (p *process) handle(sig syscall.Signal, signals chan os.Signal) bool {
-	p.notice("signal %d (%s) received", int(sig), signalName(sig))
+func (p *process) handle(sig syscall.Signal) bool {
+	log := func(what string) { p.notice("signal %d (%s) received, %s", int(sig), unix.SignalName(sig), what) }
 	switch sig {
 	case syscall.SIGHUP:
-		p.reload()
+		log("reconfiguring")
+		p.rights.with(p.reload)
 	case syscall.SIGUSR1:
-		p.notice("reopening logs")
-		p.server.Reopen()
+		log("reopening logs")
+		p.rights.with(p.reopen)
+	case syscall.SIGWINCH:
+		if !p.background {
+			break // a terminal was resized
+		}
+		log("stop accepting connections")
+		p.rights.with(p.server.StopAccepting)
+	case syscall.SIGUSR2:
+		log("changing binary")
+		p.server.Log().Write(errlog.Alert, 0, "the executable cannot be changed on the fly; restart the service, or start the new one "+
+			"beside this one with --listen FROM=TO and move traffic over")
 	case syscall.SIGQUIT:
-		p.notice("gracefully shutting down")
-		p.quit(signals)
+		log("shutting down")
+		p.rights.with(p.server.StopAccepting)
+		p.quit()
 		return true
 	case syscall.SIGTERM, syscall.SIGINT:
+		log("exiting")
+		p.rights.with(p.server.StopAccepting)
 		p.server.Abort()
 		p.server.Shutdown()
 		return true
@@ -96,7 +270,7 @@ func (p *process) handle(sig syscall.Signal, signals chan os.Signal) bool {
 }
 
 // quit waits for the running requests, as long as worker_shutdown_timeout allows and no harder signal comes.
-func (p *process) quit(signals chan os.Signal) {
+func (p *process) quit() {
 	done := make(chan struct{})
 	go func() {
 		p.server.Shutdown()
@@ -112,7 +286,7 @@ func (p *process) quit(signals chan os.Signal) {
 			return
 		case <-late:
 			p.server.Abort()
-		case sig := <-signals:
+		case sig := <-p.signals:
 			if sig == syscall.SIGTERM || sig == syscall.SIGINT {
 				p.server.Abort()
 			}
@@ -120,72 +294,67 @@ func (p *process) quit(signals chan os.Signal) {
 	}
 }
 
+// reload puts the configuration in force as the files have it. What is wrong with
+// them is logged, and everything stays as it was.
 func (p *process) reload() {
 	p.notice("reconfiguring")
 	config, err := p.server.Reload()
-	if config != nil {
-		for _, n := range config.Notices {
-			if l, ok := errlog.ParseLevel(n.Severity); ok {
-				p.server.Log().Write(l, 0, n.Msg)
-			}
-		}
+	p.warnings(config)
+	if p.watch != nil {
+		p.watch.note(config, err != nil)
 	}
 	if err != nil {
 		p.server.Log().Write(errlog.Emerg, 0, err.Error())
+		p.reloads.Failed()
 		return
 	}
-	p.notice("start worker processes")
+	p.reloads.Succeeded(time.Now())
+	if err := p.rights.give(p.server); err != nil {
+		p.server.Log().Write(errlog.Alert, 0, err.Error())
+	}
 	main := server.MainOf(config)
 	setProcs(main)
-	if main.Pid.V != p.pid {
-		old := p.pid
-		if err := p.writePid(main.Pid.V); err != nil {
+	if p.background {
+		redirectStderr(p.errorLog())
+	}
+	if pid, _ := filepath.Abs(main.Pid.V); pid != p.pid {
+		if err := writePid(pid); err != nil {
 			p.server.Log().Write(errlog.Alert, 0, err.Error())
 			return
 		}
-		os.Remove(old)
+		removePid(p.pid)
+		p.pid = pid
+	}
+	p.notice("start worker processes")
+}
+
+// warnings logs what a configuration has to say besides errors.
+func (p *process) warnings(config *nginxconf.Config) {
+	for _, n := range config.Notices {
+		if l, ok := errlog.ParseLevel(n.Severity); ok {
+			p.server.Log().Write(l, 0, n.Msg)
+		}
 	}
 }
 
-// setProcs uses as many processors as nginx would have worker processes.
-func setProcs(main *server.Main) { runtime.GOMAXPROCS(min(main.Workers.V, runtime.NumCPU())) }
+func (p *process) reopen() {
+	p.notice("reopening logs")
+	p.server.Reopen()
+	if p.background {
+		redirectStderr(p.errorLog())
+	}
+}
 
-// writePid writes the pid file; it appears whole.
-func (p *process) writePid(name string) error {
-	tmp := fmt.Sprintf("%s.%d", name, os.Getpid())
-	err := os.WriteFile(tmp, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644)
-	if err == nil {
-		err = os.Rename(tmp, name)
+// errorLog returns the main error log's file, "" when it isn't one.
+func (p *process) errorLog() string {
+	for _, t := range nginxconf.Of[*ngx.Core](p.server.Config().Root).ErrorLogs.V {
+		if t.Path != "" {
+			return t.Path
+		}
 	}
-	if err != nil {
-		return fmt.Errorf(`open() "%s" failed %s`, name, errlog.Errno(err))
-	}
-	p.pid = filepath.Clean(name)
-	return nil
+	return ""
 }
 
 func (p *process) notice(format string, args ...any) {
 	p.server.Log().Printf(errlog.Notice, 0, format, args...)
-}
-
-// Signal sends the signal that -s names to the process of a pid file.
-func Signal(pidFile, name string) error {
-	text, err := os.ReadFile(pidFile)
-	if err != nil {
-		return fmt.Errorf(`open() "%s" failed %s`, pidFile, errlog.Errno(err))
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil || pid <= 0 {
-		return fmt.Errorf(`invalid PID number "%s" in "%s"`, strings.TrimSpace(string(text)), pidFile)
-	}
-	sig := map[string]syscall.Signal{"stop": syscall.SIGTERM, "quit": syscall.SIGQUIT, "reopen": syscall.SIGUSR1, "reload": syscall.SIGHUP}[name]
-	if err := syscall.Kill(pid, sig); err != nil {
-		return fmt.Errorf("kill(%d, %d) failed %s", pid, int(sig), errlog.Errno(err))
-	}
-	return nil
-}
-
-func signalName(sig syscall.Signal) string {
-	return map[syscall.Signal]string{syscall.SIGHUP: "SIGHUP", syscall.SIGQUIT: "SIGQUIT", syscall.SIGTERM: "SIGTERM", syscall.SIGINT: "SIGINT",
-		syscall.SIGUSR1: "SIGUSR1", syscall.SIGUSR2: "SIGUSR2", syscall.SIGWINCH: "SIGWINCH"}[sig]
 }

@@ -152,7 +152,7 @@ const spliceFrom = 64 << 10
 
 // mayFly reports whether the body can go from socket to socket without being looked at.
 func (x *exchange) mayFly() bool {
-	return !x.chunked && x.length >= 0 && x.rd == x.wr && x.src.rate == 0 && x.buffering && !x.r.HasFilters() && x.link.Conn.TLS() == nil
+	return !x.chunked && x.length >= 0 && x.rd == x.wr && x.src.rate == 0 && x.buffering && !x.r.HasFilters() && !x.link.Conn.Secure()
 }
 
 // fly moves the body in the kernel until it ends or a spool takes over.

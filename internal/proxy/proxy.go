@@ -58,6 +58,7 @@ func buildScope(b *ngx.Build, s *ngx.Scope) error {
 		return nil
 	}
 	target.groups = ngx.Shared[upstream.Groups](b)
+	b.TempDir(conf.TempPath.V.Dir)
 	h := &handler{
 		conf: conf, target: target, head: compileHead(conf), location: s.Name,
 		hide: hiddenFields(conf), cookies: len(conf.CookieDomain.V)+len(conf.CookiePath.V)+len(conf.CookieFlags.V) > 0,
@@ -76,6 +77,9 @@ func buildScope(b *ngx.Build, s *ngx.Scope) error {
 		return err
 	}
 	h.key = h.keptKey(s)
+	if own && target.Group != nil {
+		h.checked(b, s)
+	}
 	s.Handler = h.serve
 	s.AutoRedirect = strings.HasSuffix(s.Name, "/")
 	return nil

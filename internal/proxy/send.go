@@ -19,23 +19,15 @@ func (x *exchange) send() failure {
 	if !x.h.conf.SetBody.IsSet() && x.h.conf.PassBody.V && x.bodyLength > 0 && r.Body.File == nil {
 		body = r.Body.Mem
 	}
-	if len(body) == 0 {
-		n, err := conn.Write(x.out)
-		x.sent += int64(n)
-		if err != nil {
-			return x.sendError(err)
-		}
-	} else {
-		n, err := conn.WriteUnlessAnswered(x.out, body)
-		x.sent += int64(n)
-		if err != nil {
-			return x.sendError(err)
-		}
-	}
 	if r.Body.File == nil || x.h.conf.SetBody.IsSet() || !x.h.conf.PassBody.V || x.bodyLength <= 0 {
-		return failure{}
+		return x.ask(body)
 	}
-	err := r.Body.Each(func(p []byte) error {
+	n, err := conn.Write(x.out)
+	x.sent += int64(n)
+	if err != nil {
+		return x.sendError(err)
+	}
+	err = r.Body.Each(func(p []byte) error {
 		n, err := conn.WriteUnlessAnswered(nil, p)
 		x.sent += int64(n)
 		return err
@@ -44,6 +36,20 @@ func (x *exchange) send() failure {
 		return x.sendError(err)
 	}
 	return failure{}
+}
+
+// ask sends the request and reads the first bytes of the answer.
+func (x *exchange) ask(body []byte) failure {
+	sent, n, err := x.link.Conn.Exchange(x.out, body, x.in)
+	x.sent += int64(sent)
+	x.wr, x.got = n, int64(n)
+	switch {
+	case err == nil:
+		return failure{}
+	case sent < len(x.out)+len(body):
+		return x.sendError(err)
+	}
+	return x.ioError(err, "recv", whileHead)
 }
 
 // sendError judges an error of sending. A peer that answers before it has the

@@ -34,10 +34,13 @@ func withBinary(m *testing.M) int {
 	os.Chmod(dir, 0o755)
 	binary.Path = filepath.Join(dir, "limpet")
 	args := []string{"build", "-o", binary.Path}
+	build := exec.Command("go", append(args, "limpet/cmd/limpet")...)
 	if raceEnabled {
-		args = append(args, "-race")
+		build = exec.Command("go", append(args, "-race", "limpet/cmd/limpet")...)
+	} else {
+		build.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is shipped
 	}
-	if out, err := exec.Command("go", append(args, "limpet/cmd/limpet")...).CombinedOutput(); err != nil {
+	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "%s%v\n", out, err)
 		return 1
 	}

@@ -1,38 +1,61 @@
 package server
 
-import "strings"
+import (
+	"strings"
+)
 
-// Features returns the configure arguments that -V shows: --with for the
-// optional modules of nginx that are there, --without for default ones that aren't.
+// Features returns the configure arguments that -V shows: --with for the optional
+// modules of nginx that are there, --without for default ones that aren't. A module
+// of nginx is there when the directive that stands for it has an effect.
 func Features() string {
-	names := make(map[string]bool)
+	works := make(map[string]bool)
 	for _, m := range (&Options{}).modules() {
-		names[m.Name] = true
+		if m.Conf == nil {
+			continue
+		}
+		for _, d := range m.Conf().Directives() {
+			works[d.Name] = works[d.Name] || d.Why == ""
+		}
 	}
 	var words []string
-	for _, f := range []struct{ module, word string }{
-		{"tls", "--with-http_ssl_module"}, {"http2", "--with-http_v2_module"}, {"realip", "--with-http_realip_module"},
-		{"auth_request", "--with-http_auth_request_module"}, {"addition", "--with-http_addition_module"}, {"sub_filter", "--with-http_sub_module"},
-		{"gunzip", "--with-http_gunzip_module"}, {"gzip_static", "--with-http_gzip_static_module"},
-		{"secure_link", "--with-http_secure_link_module"}, {"random_index", "--with-http_random_index_module"},
-		{"stub_status", "--with-http_stub_status_module"},
-	} {
-		if names[f.module] {
-			words = append(words, f.word)
+	for _, f := range strings.Fields(withModules) {
+		word, directive := feature(f)
+		if works[directive] {
+			words = append(words, "--with-"+word)
 		}
 	}
-	for _, f := range []struct{ module, word string }{
-		{"rewrite", "rewrite"}, {"proxy", "proxy"}, {"charset", "charset"}, {"gzip", "gzip"}, {"ssi", "ssi"},
-		{"mirror", "mirror"}, {"userid", "userid"}, {"access", "access"}, {"auth_basic", "auth_basic"},
-		{"autoindex", "autoindex"}, {"geo", "geo"}, {"map", "map"}, {"referer", "referer"}, {"fastcgi", "fastcgi"},
-		{"uwsgi", "uwsgi"}, {"scgi", "scgi"}, {"grpc", "grpc"}, {"memcached", "memcached"}, {"limit_conn", "limit_conn"},
-		{"limit_req", "limit_req"}, {"empty_gif", "empty_gif"}, {"browser", "browser"}, {"split_clients", "split_clients"},
-		{"upstream_hash", "upstream_hash"}, {"upstream_ip_hash", "upstream_ip_hash"}, {"upstream_least_conn", "upstream_least_conn"},
-		{"upstream_random", "upstream_random"}, {"upstream", "upstream_keepalive"}, {"upstream", "upstream_zone"},
-	} {
-		if !names[f.module] {
-			words = append(words, "--without-http_"+f.word+"_module")
+	for _, f := range strings.Fields(defaultModules) {
+		word, directive := feature(f)
+		if !works[directive] {
+			words = append(words, "--without-"+word)
 		}
 	}
-	return strings.Join(append(words, "--without-http-cache"), " ")
+	return strings.Join(words, " ")
 }
+
+// feature parts a word of the tables: name=directive, or the name of both. The
+// name of an HTTP module is its middle.
+func feature(f string) (word, directive string) {
+	word, directive, ok := strings.Cut(f, "=")
+	if !ok {
+		directive = word
+	}
+	if !strings.ContainsAny(word, "-") && word != "stream" && word != "mail" {
+		word = "http_" + word + "_module"
+	}
+	return word, directive
+}
+
+// withModules are the modules that nginx has only when asked for, defaultModules
+// those that it has unless told otherwise.
+// https://nginx.org/en/docs/configure.html
+const (
+	withModules = `ssl=ssl_certificate v2=http2 v3=http3 realip=set_real_ip_from addition=add_after_body
+		xslt=xslt_stylesheet image_filter geoip=geoip_country sub=sub_filter dav=dav_methods flv mp4 gunzip
+		gzip_static auth_request random_index secure_link slice stub_status stream=preread_timeout mail=smtp_auth`
+	defaultModules = `charset gzip ssi userid access=allow auth_basic mirror autoindex geo map split_clients
+		referer=valid_referers rewrite proxy=proxy_pass fastcgi=fastcgi_pass uwsgi=uwsgi_pass scgi=scgi_pass
+		grpc=grpc_pass memcached=memcached_pass limit_conn limit_req empty_gif browser=ancient_browser
+		upstream_hash=hash upstream_ip_hash=ip_hash upstream_least_conn=least_conn upstream_random=random
+		upstream_keepalive=keepalive upstream_zone=zone upstream_sticky=sticky http-cache=proxy_cache`
+)

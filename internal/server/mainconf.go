@@ -2,15 +2,22 @@ package server
 
 import (
 	"fmt"
+	"os"
+	"os/user"
 	"runtime"
+	"strconv"
 	"time"
 
 	"limpet/internal/ngx"
 	conf "limpet/nginxconf"
 )
 
-// User is what the user directive says.
-type User struct{ Name, Group string }
+// User is what the user directive says. It is only looked up by root, as in nginx.
+type User struct {
+	Name     string
+	UID, GID int
+	Groups   []int // all of the user's, as initgroups() gives them
+}
 
 // Main holds the directives of the process itself.
 // https://nginx.org/en/docs/ngx_core_module.html
@@ -54,11 +61,11 @@ func (c *Main) Directives() []conf.Directive {
 		conf.Custom("worker_connections", conf.Events, conf.Args1, &c.Connections, func(s *conf.Setting) (int, error) {
 			n, ok := conf.ParseNum(s.Arg(0))
 			if !ok {
-				return 0, fmt.Errorf(`invalid number "%s" in "worker_connections" directive`, s.Arg(0))
+				return 0, fmt.Errorf(`invalid number "%s"`, s.Arg(0))
 			}
 			return n, nil
 		}, "512", "Bounds the number of connections a worker process of nginx has; noted, memory bounds them here."),
-		conf.Accepted("use", conf.Events, conf.Args1, "epoll is used through the Go runtime"),
+		use(),
 		conf.Accepted("multi_accept", conf.Events, conf.Args1, tuning),
 		conf.Accepted("accept_mutex", conf.Events, conf.Args1, tuning),
 		conf.Accepted("accept_mutex_delay", conf.Events, conf.Args1, tuning),
@@ -66,6 +73,19 @@ func (c *Main) Directives() []conf.Directive {
 		conf.Accepted("worker_aio_requests", conf.Events, conf.Args1, tuning),
 		conf.Accepted("debug_connection", conf.Events, conf.Args1, "there is no debug log"),
 	}
+}
+
+// use is accepted without effect, for the methods that there are on this system.
+func use() conf.Directive {
+	d := conf.Call("use", conf.Events, conf.Args1, func(s *conf.Setting) error {
+		switch s.Arg(0) {
+		case "epoll", "poll", "select":
+			return nil
+		}
+		return fmt.Errorf(`invalid event type "%s"`, s.Arg(0))
+	}, "Accepted without effect.")
+	d.Why = "epoll is used through the Go runtime"
+	return d
 }
 
 func (c *Main) openEvents(*conf.Setting) error {
@@ -76,33 +96,54 @@ func (c *Main) openEvents(*conf.Setting) error {
 	return nil
 }
 
-// Check refuses a file without events, as nginx does.
-func (c *Main) Check(lv *conf.Level) error {
-	if lv.Parent == nil && !c.hasEvents {
-		return conf.Errorf("", 0, `no "events" section in configuration`)
-	}
-	return nil
-}
-
 func prefixed(s *conf.Setting) (string, error) { return s.Loader.PrefixPath(s.Arg(0)), nil }
 
+// parseUser reads user NAME [GROUP]; the group is named as the user when it isn't given.
 func parseUser(s *conf.Setting) (User, error) {
-	u := User{Name: s.Arg(0), Group: s.Arg(0)}
-	if len(s.Args) == 2 {
-		u.Group = s.Arg(1)
+	u := User{Name: s.Arg(0)}
+	if s.IsDefault || s.Loader.Offline {
+		return u, nil
+	}
+	if os.Geteuid() != 0 {
+		s.Warn(`the "user" directive makes sense only if the master process runs with super-user privileges, ignored`)
+		return u, nil
+	}
+	return LookupUser(u.Name, s.Arg(len(s.Args)-1))
+}
+
+// LookupUser finds a user and a group in the system's files. Errors are in nginx's words.
+func LookupUser(name, group string) (User, error) {
+	su, err := user.Lookup(name)
+	if err != nil {
+		return User{}, fmt.Errorf(`getpwnam("%s") failed`, name)
+	}
+	sg, err := user.LookupGroup(group)
+	if err != nil {
+		return User{}, fmt.Errorf(`getgrnam("%s") failed`, group)
+	}
+	u := User{Name: name}
+	u.UID, _ = strconv.Atoi(su.Uid)
+	u.GID, _ = strconv.Atoi(sg.Gid)
+	u.Groups = []int{u.GID}
+	ids, _ := su.GroupIds()
+	for _, id := range ids {
+		if n, err := strconv.Atoi(id); err == nil && n != u.GID {
+			u.Groups = append(u.Groups, n)
+		}
 	}
 	return u, nil
 }
 
+// parseWorkers reads worker_processes; nginx takes 0, and then serves nobody.
 func parseWorkers(s *conf.Setting) (int, error) {
 	if s.Arg(0) == "auto" {
 		return runtime.NumCPU(), nil
 	}
 	n, ok := conf.ParseNum(s.Arg(0))
-	if !ok || n == 0 {
-		return 0, conf.Brief("invalid number")
+	if !ok {
+		return 0, conf.Brief("invalid value")
 	}
-	return n, nil
+	return max(n, 1), nil
 }
 
 func mainModule() ngx.Module {

@@ -2,13 +2,19 @@ package server
 
 import (
 	"limpet/healthcheck"
+	"limpet/internal/access"
 	"limpet/internal/accesslog"
 	"limpet/internal/addition"
+	"limpet/internal/authbasic"
+	"limpet/internal/authrequest"
 	"limpet/internal/charset"
 	"limpet/internal/corevars"
 	"limpet/internal/gunzip"
 	"limpet/internal/gzip"
+	"limpet/internal/headers"
 	"limpet/internal/location"
+	"limpet/internal/lua"
+	"limpet/internal/metrics"
 	"limpet/internal/mirror"
 	"limpet/internal/ngx"
 	"limpet/internal/proxy"
@@ -32,14 +38,21 @@ func (opt *Options) modules() []ngx.Module {
 		rewrite.Module(),
 		sticky.Module(sticky.Options{Legacy: opt.StickyLegacy}),
 		upstream.Module(),
+		lua.Module(lua.Options{Recognise: !opt.RunLua}),
+		metrics.Module(opt.Admin != ""),
 		proxy.Module(),
+		access.Module(),
+		authbasic.Module(),
+		authrequest.Module(),
 		accesslog.Module(),
-		healthcheck.Module(healthcheck.Options{}),
+		healthcheck.Module(opt.Checks),
 	}
 	ms = append(ms, static.Modules()...)
 	ms = append(ms,
 		mirror.Module(),
+		// from here on nginx's order of header filters
 		static.NotModified(),
+		headers.Module(),
 		gunzip.Module(),
 		addition.Module(),
 		subfilter.Module(),

@@ -9,9 +9,12 @@ package server
 
 import (
 	_ "embed"
+	"errors"
+	"os"
 	"sort"
 	"strings"
 
+	"limpet/healthcheck"
 	"limpet/internal/errlog"
 	"limpet/internal/location"
 	"limpet/nginxconf"
@@ -21,6 +24,8 @@ import (
 type Options struct {
 	ConfFile string // absolute, or relative to the working folder
 	Prefix   string // with a final slash
+	// Defaults are those of the installation at hand by directive; see nginxconf.Options.
+	Defaults map[string]string
 	ErrorLog string // -e: the log until the configuration names one; "" for the default
 	Globals  string // -g
 	// Test builds without binding for good (-t).
@@ -32,6 +37,11 @@ type Options struct {
 	Listen          []Remap // --listen FROM=TO
 	Admin           string  // --admin ADDR
 	StickyLegacy    []string
+	// RunLua runs balancer scripts that limpet could do natively (--lua=run).
+	RunLua bool
+	Checks healthcheck.Options // --fail-open, --expect-alive
+	// Report takes what New has to say besides its error; nil drops it.
+	Report func(level errlog.Level, msg string)
 }
 
 // Remap sends a listen address or port of the file to another.
@@ -90,27 +100,57 @@ func Load(opt Options) (*nginxconf.Config, error) {
 		}
 	}
 	return nginxconf.Load(opt.ConfFile, nginxconf.Options{
-		Modules: mods, Prefix: opt.Prefix, Globals: opt.Globals, Offline: opt.Offline,
+		Modules: mods, Prefix: opt.Prefix, Globals: opt.Globals, Defaults: opt.Defaults, Offline: opt.Offline,
 		Known: knownNames(), WarnUnsupported: opt.WarnUnsupported,
 	})
 }
 
-// Test reads and builds a configuration and undoes all that building did.
-func Test(opt Options) (*nginxconf.Config, error) {
+// Test reads and builds a configuration and undoes all that building did. syntax
+// says that only what nginx does behind its "syntax is ok" failed, if anything:
+// opening logs and the pid file, binding.
+func Test(opt Options) (config *nginxconf.Config, syntax bool, err error) {
 	opt.Test = true
-	config, err := Load(opt)
+	config, err = Load(opt)
 	if err != nil {
-		return config, err
+		return config, false, err
 	}
 	snap, err := build(opt, config, new(errlog.Files), nil)
-	if err != nil {
-		return config, err
+	var open *errlog.OpenError
+	if syntax = err == nil || errors.As(err, &open); !syntax {
+		return config, false, err
 	}
-	defer snap.build.Undo()
-	if !opt.Offline {
+	if err == nil {
+		defer snap.build.Undo()
+	}
+	if main := MainOf(config); !main.hasEvents {
+		return config, true, errNoEvents
+	}
+	if opt.Offline {
+		return config, true, err
+	}
+	if e := testPid(MainOf(config).Pid.V); e != nil {
+		return config, true, e
+	}
+	if err == nil {
 		err = snap.tryBind()
 	}
-	return config, err
+	return config, true, err
+}
+
+var errNoEvents = nginxconf.Errorf("", 0, `no "events" section in configuration`)
+
+// testPid says whether the pid file can be written; nginx leaves an empty one behind, limpet none.
+func testPid(name string) error {
+	_, statErr := os.Lstat(name)
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nginxconf.Errorf("", 0, `open() "%s" failed %s`, name, errlog.Errno(err))
+	}
+	f.Close()
+	if statErr != nil {
+		os.Remove(name)
+	}
+	return nil
 }
 
 // MainOf returns the directives of the process of a configuration.

@@ -10,6 +10,9 @@ import (
 
 func TestServesWithoutLocations(t *testing.T) {
 	dir := t.TempDir() + "/"
+	if err := os.Mkdir(dir+"html", 0o700); err != nil {
+		t.Fatal(err)
+	}
 	file := filepath.Join(dir, "nginx.conf")
 	text := "events { }\nhttp { access_log off; server { listen unix:" + dir + "s; listen 127.0.0.1:18123; } }\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -27,7 +30,7 @@ func TestServesWithoutLocations(t *testing.T) {
 	}
 	body, _ := io.ReadAll(resp.Body)
 	resp.Body.Close()
-	if resp.StatusCode != 404 || len(body) != 153 {
-		t.Errorf("got %d with %d bytes, want nginx's 404 page", resp.StatusCode, len(body))
+	if resp.StatusCode != 403 || len(body) != 153 {
+		t.Errorf("got %d with %d bytes, want nginx's 403 page", resp.StatusCode, len(body))
 	}
 }

@@ -86,6 +86,16 @@ func (s *Snapshot) release() {
 	}
 }
 
+// has reports whether the endpoint is one of the snapshot's.
+func (s *Snapshot) has(ep *ngx.Endpoint) bool {
+	for _, own := range s.points {
+		if own == ep {
+			return true
+		}
+	}
+	return false
+}
+
 // sockets returns the addresses that need a socket of their own: those of a port
 // whose family's wildcard address is listened on, too, share its socket.
 func (s *Snapshot) sockets() []*location.Address {

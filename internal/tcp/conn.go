@@ -156,7 +156,7 @@ func (c *Conn) Wait() error {
 		return nil
 	}
 	if c.tls == nil && c.raw != nil {
-		c.in.op, c.in.buf = opPeek, c.one[:]
+		c.in.op, c.in.waited = opWait, false
 		_, err := c.waitRead()
 		return err
 	}

@@ -14,12 +14,15 @@ import (
 type op uint8
 
 const (
-	opPlain    op = iota // recvfrom, sendto
-	opPeek               // recvfrom that takes nothing
-	opSplice             // splice to or from a pipe
-	opVector             // sendmsg
-	opSendFile           // sendfile
-	opConnect            // the end of connect
+	opPlain     op = iota // recvfrom, sendto
+	opPeek                // recvfrom that takes nothing
+	opWait                // opPeek once, then the poller's word is enough
+	opExchange            // sendmsg, then recvfrom once there is something
+	opWriteWait           // sendmsg, then the poller's word is enough
+	opSplice              // splice to or from a pipe
+	opVector              // sendmsg
+	opSendFile            // sendfile
+	opConnect             // the end of connect
 )
 
 // reader is the state of the read operation under way; its callback is made once.
@@ -28,11 +31,14 @@ type reader struct {
 	call func(fd uintptr) bool
 	op   op
 	try  bool // don't wait
-	buf  []byte
-	pipe int // opSplice
-	max  int // opSplice
-	n    int
-	err  error
+	// waited says that the callback was called before in this operation: opWait, opExchange.
+	waited bool
+	sent   func() bool // opWriteWait
+	buf    []byte
+	pipe   int // opSplice
+	max    int // opSplice
+	n      int
+	err    error
 }
 
 // writer is the state of the write operation under way; its callback is made once.
@@ -97,6 +103,38 @@ func (c *Conn) readReady(fd uintptr) bool {
 		var n uintptr
 		var e syscall.Errno
 		switch in.op {
+		case opWait:
+			if in.waited {
+				in.n, in.err = 0, nil
+				return true
+			}
+			n, _, e = syscall.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&c.one)), 1, unix.MSG_PEEK, 0, 0)
+			in.waited = true
+		case opWriteWait:
+			if in.waited {
+				in.n, in.err = 0, nil
+				return true
+			}
+			in.waited = true
+			if !c.sendNow(fd) {
+				return true
+			}
+			if !in.sent() {
+				in.err = ErrAborted
+				return true
+			}
+			in.err = c.arm(&in.side)
+			return in.err != nil
+		case opExchange:
+			if !in.waited {
+				in.waited = true
+				if !c.sendNow(fd) {
+					return true
+				}
+				in.err = c.arm(&in.side)
+				return in.err != nil
+			}
+			n, _, e = syscall.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(in.buf))), uintptr(len(in.buf)), 0, 0, 0)
 		case opSplice:
 			n, _, e = syscall.RawSyscall6(unix.SYS_SPLICE, fd, 0, uintptr(in.pipe), 0, uintptr(in.max), unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
 		case opPeek:
@@ -261,10 +299,7 @@ func (c *Conn) Writev(a, b []byte) (int, error) {
 	}
 	out := &c.out
 	out.op = opVector
-	out.iov[0].Base, out.iov[1].Base = unsafe.SliceData(a), unsafe.SliceData(b)
-	out.iov[0].SetLen(len(a))
-	out.iov[1].SetLen(len(b))
-	out.msg.Iov, out.msg.Iovlen = &out.iov[0], 2
+	c.setVector(a, b)
 	n, err := c.waitWrite()
 	out.iov[0].Base, out.iov[1].Base = nil, nil
 	switch {

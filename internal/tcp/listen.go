@@ -88,6 +88,37 @@ func (l *Listener) Accept() (*Conn, error) {
 	return New(nc), nil
 }
 
+// Waiting returns the connections that wait to be accepted, without waiting for
+// more, so that a socket can be closed without losing them.
+func (l *Listener) Waiting() []*Conn {
+	var conns []*Conn
+	l.control(func(fd int) error {
+		for {
+			nfd, _, err := unix.Accept4(fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+			if err == unix.EINTR || err == unix.ECONNABORTED {
+				continue
+			}
+			if err != nil {
+				return nil
+			}
+			f := os.NewFile(uintptr(nfd), "")
+			if nc, err := net.FileConn(f); err == nil {
+				conns = append(conns, New(nc))
+			}
+			f.Close()
+		}
+	})
+	return conns
+}
+
+// Share lets another socket of this process be bound to an address that overlaps
+// this one's, such as the wildcard address of the same port, with ReusePort.
+func (l *Listener) Share() error {
+	return l.control(func(fd int) error {
+		return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
+	})
+}
+
 // Addr is the address listened on.
 func (l *Listener) Addr() net.Addr { return l.ln.Addr() }
 

@@ -36,6 +36,9 @@ func (c *Conn) startTLS(session *tls.Conn, timeout time.Duration) error {
 	return err
 }
 
+// Secure says whether the connection has a TLS session.
+func (c *Conn) Secure() bool { return c.tls != nil }
+
 // TLS returns the session's state, or nil on a plain connection.
 func (c *Conn) TLS() *tls.ConnectionState {
 	if c.tls == nil {

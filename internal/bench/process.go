@@ -1,0 +1,332 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// bench is a run: its folder and what it started.
+type bench struct {
+	*options
+	dir     string
+	backend int // port
+	started []*process
+	count   int
+}
+
+// process is a server under measure.
+type process struct {
+	cmd  *exec.Cmd
+	port int
+}
+
+// cost is CPU time and the requests that it went to.
+type cost struct {
+	cpu      time.Duration
+	requests int
+}
+
+func (c *cost) perRequest() float64 {
+	return float64(c.cpu.Microseconds()) / float64(max(c.requests, 1))
+}
+
+func (b *bench) stopAll() {
+	for _, p := range b.started {
+		p.stop()
+	}
+}
+
+func (p *process) stop() {
+	if p.cmd.ProcessState != nil {
+		return
+	}
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	done := make(chan struct{})
+	go func() { p.cmd.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(5 * time.Second):
+		p.cmd.Process.Kill()
+		<-done
+	}
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// startBackend starts an nginx that answers at once, by size of the answer.
+func (b *bench) startBackend() error {
+	if err := os.WriteFile(filepath.Join(b.dir, "1m"), bytes.Repeat([]byte("0123456789abcdef"), 1<<16), 0o644); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(b.dir, "1k"), bytes.Repeat([]byte("0123456789abcdef"), 64), 0o644); err != nil {
+		return err
+	}
+	p, err := b.start(b.nginx, row{conf: `keepalive_requests 1000000000; sendfile on; server { listen 127.0.0.1:PORT; root .;
+		location /128 { return 200 "` + strings.Repeat("0123456789abcdef", 8) + `"; } }`})
+	if err != nil {
+		return err
+	}
+	b.backend = p.port
+	return nil
+}
+
+// file writes a configuration and returns its name and port.
+func (b *bench) file(bin string, r row) (string, int, error) {
+	port, err := freePort()
+	if err != nil {
+		return "", 0, err
+	}
+	b.count++
+	name := fmt.Sprintf("n%d.conf", b.count)
+	modules := ""
+	if r.lua && bin == b.nginx {
+		modules = "load_module /usr/lib/nginx/modules/ndk_http_module.so;\nload_module /usr/lib/nginx/modules/ngx_http_lua_module.so;\n"
+	}
+	user := ""
+	if os.Geteuid() == 0 {
+		user = "user root;\n"
+	}
+	text := modules + user + fmt.Sprintf("daemon off; worker_processes 1; pid n%d.pid; error_log n%d.log;\nevents { worker_connections 20000; }\nhttp { access_log n%d.access;\n", b.count, b.count, b.count) +
+		r.conf + "\n}\n"
+	text = strings.NewReplacer("PORT", strconv.Itoa(port), "BACKEND", strconv.Itoa(b.backend)).Replace(text)
+	return name, port, os.WriteFile(filepath.Join(b.dir, name), []byte(text), 0o644)
+}
+
+// start starts a server with a row's configuration and waits until it listens.
+func (b *bench) start(bin string, r row) (*process, error) {
+	if _, err := os.Stat(bin); err != nil {
+		return nil, fmt.Errorf("%s is not there", bin)
+	}
+	if r.lua {
+		if _, err := os.Stat("/usr/lib/nginx/modules/ngx_http_lua_module.so"); err != nil {
+			return nil, errors.New("nginx's Lua module is not there")
+		}
+	}
+	name, port, err := b.file(bin, r)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(bin, "-p", b.dir+"/", "-c", name, "-e", "start.log")
+	var out bytes.Buffer
+	cmd.Stderr = &out
+	if b.profile != "" && bin == b.limpet {
+		cmd.Env = append(os.Environ(), "LIMPET_PROFILE="+b.profile)
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	p := &process{cmd, port}
+	b.started = append(b.started, p)
+	for range 100 {
+		if c, err := net.Dial("tcp", "127.0.0.1:"+strconv.Itoa(port)); err == nil {
+			c.Close()
+			return p, nil
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	p.stop()
+	return nil, fmt.Errorf("%s doesn't start: %s", filepath.Base(bin), bytes.TrimSpace(out.Bytes()))
+}
+
+// check runs -t and returns how long it took.
+func (b *bench) check(bin string, r row) (time.Duration, error) {
+	name, _, err := b.file(bin, r)
+	if err != nil {
+		return 0, err
+	}
+	begun := time.Now()
+	out, err := exec.Command(bin, "-t", "-p", b.dir+"/", "-c", name).CombinedOutput()
+	if err != nil {
+		return 0, fmt.Errorf("%s -t: %s", filepath.Base(bin), bytes.TrimSpace(out))
+	}
+	return time.Since(begun), nil
+}
+
+// load sends requests for one turn and adds what they cost.
+func (b *bench) load(p *process, r row, c *cost) error {
+	before := treeCPU(p.cmd.Process.Pid)
+	url := fmt.Sprintf("%s://127.0.0.1:%d%s", r.scheme, p.port, r.path)
+	out, err := exec.Command("wrk", "-t1", "-c"+strconv.Itoa(b.connections), "-d"+strconv.Itoa(b.seconds)+"s", url).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("wrk: %w: %s", err, bytes.TrimSpace(out))
+	}
+	if bytes.Contains(out, []byte("Non-2xx")) || bytes.Contains(out, []byte("Socket errors")) {
+		return fmt.Errorf("wrk saw errors: %s", out)
+	}
+	for sc := bufio.NewScanner(bytes.NewReader(out)); sc.Scan(); {
+		if n, _, ok := strings.Cut(strings.TrimSpace(sc.Text()), " requests in"); ok {
+			requests, _ := strconv.Atoi(n)
+			c.requests += requests
+		}
+	}
+	c.cpu += treeCPU(p.cmd.Process.Pid) - before
+	return nil
+}
+
+// treeCPU is the user and system time of a process and its children.
+func treeCPU(pid int) time.Duration {
+	total := cpuOf(pid)
+	children, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	for _, f := range children {
+		text, _ := os.ReadFile(f)
+		for _, child := range strings.Fields(string(text)) {
+			if n, err := strconv.Atoi(child); err == nil {
+				total += treeCPU(n)
+			}
+		}
+	}
+	return total
+}
+
+func cpuOf(pid int) time.Duration {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(text), ") ")
+	f := strings.Fields(rest)
+	ticks := 0
+	for _, i := range []int{11, 12} { // utime, stime
+		n, _ := strconv.Atoi(f[i])
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
+}
+
+// memory is the resident memory of a process tree, bytes.
+func memory(pid int) int64 {
+	var total int64
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if f := strings.Fields(string(text)); len(f) > 1 {
+		n, _ := strconv.ParseInt(f[1], 10, 64)
+		total += n * int64(os.Getpagesize())
+	}
+	children, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	for _, c := range children {
+		text, _ := os.ReadFile(c)
+		for _, child := range strings.Fields(string(text)) {
+			if n, err := strconv.Atoi(child); err == nil {
+				total += memory(n)
+			}
+		}
+	}
+	return total
+}
+
+// idleMemory is what a connection costs that served a request and waits for the next.
+func idleMemory(b *bench, r row) error {
+	const connections = 10000
+	var rlim syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &rlim) == nil {
+		rlim.Cur = rlim.Max
+		syscall.Setrlimit(syscall.RLIMIT_NOFILE, &rlim)
+	}
+	var each [2]float64
+	for i, bin := range []string{b.limpet, b.nginx} {
+		p, err := b.start(bin, r)
+		if err != nil {
+			return err
+		}
+		n, err := measureIdle(p, connections)
+		p.stop()
+		if err != nil {
+			return err
+		}
+		each[i] = n
+	}
+	fmt.Printf("%-34s %8.2f KiB %8.2f KiB %8.2f %10s\n", r.title, each[0]/1024, each[1]/1024, each[0]/each[1], r.target)
+	return nil
+}
+
+func measureIdle(p *process, connections int) (float64, error) {
+	if err := touch(p.port); err != nil {
+		return 0, err
+	}
+	before := memory(p.cmd.Process.Pid)
+	conns := make([]net.Conn, 0, connections)
+	defer func() {
+		for _, c := range conns {
+			c.Close()
+		}
+	}()
+	buf := make([]byte, 4096)
+	for i := range connections {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+i/5000))}}
+		c, err := d.Dial("tcp", "127.0.0.1:"+strconv.Itoa(p.port))
+		if err != nil {
+			return 0, err
+		}
+		conns = append(conns, c)
+		if _, err := c.Write([]byte("GET /128 HTTP/1.1\r\nHost: h\r\n\r\n")); err != nil {
+			return 0, err
+		}
+		c.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if _, err := c.Read(buf); err != nil {
+			return 0, err
+		}
+	}
+	time.Sleep(2 * time.Second)
+	return float64(memory(p.cmd.Process.Pid)-before) / float64(connections), nil
+}
+
+func touch(port int) error {
+	c, err := net.Dial("tcp", "127.0.0.1:"+strconv.Itoa(port))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	c.Write([]byte("GET /128 HTTP/1.0\r\n\r\n"))
+	_, err = c.Read(make([]byte, 4096))
+	return err
+}
+
+// certificate writes a key and a certificate for the rows with TLS.
+func (b *bench) certificate() error {
+	if _, err := os.Stat(filepath.Join(b.dir, "cert.pem")); err == nil {
+		return nil
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	t := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, t, t, &key.PublicKey, key)
+	if err != nil {
+		return err
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	for name, block := range map[string]*pem.Block{"cert.pem": {Type: "CERTIFICATE", Bytes: der}, "key.pem": {Type: "PRIVATE KEY", Bytes: keyDER}} {
+		if err := os.WriteFile(filepath.Join(b.dir, name), pem.EncodeToMemory(block), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,254 @@
+package lua
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	lua "github.com/yuin/gopher-lua"
+
+	"limpet/internal/ngx"
+	"limpet/upstream"
+)
+
+// machine is one Lua state, what a worker process has in OpenResty: modules keep
+// their state from run to run, globals of a script don't. One script runs in it at a time.
+type machine struct {
+	*call           // what runs; nil between runs
+	rt              *runtime
+	L               *lua.LState
+	id              int // 0 for the one that runs init_worker_by_lua first
+	guard           guard
+	chunks          map[*code]*lua.LFunction
+	envs            *lua.LTable     // metatable of scripts' globals
+	loaded          *lua.LTable     // package.loaded
+	timers          int             // pending, guarded by rt.mu
+	waiters         []chan struct{} // timers that want the state, guarded by rt.mu
+	null            *lua.LUserData
+	arrays, empties *lua.LTable // cjson's metatables
+	emptyArray      *lua.LUserData
+	rand            uint64
+	ngx             *lua.LTable
+	patterns        map[string]*pattern
+	vars            map[string]*ngx.Var // by name, nil for none
+	muted           bool                // lines of init phases were logged by machine 0
+}
+
+// call is one run of a script.
+type call struct {
+	phase     phase
+	r         *ngx.Request      // nil without a request
+	s         *upstream.Session // in balancer_by_lua
+	b         *balancer
+	conn      uint64      // number in log lines of a run without a request
+	outcome   ngx.Outcome // what ngx.exit and its kin decided
+	exited    bool
+	code      int // of ngx.exit
+	args      []ngx.Text
+	peer      *upstream.Peer // set_current_peer's
+	status    int            // that the balancer ends the request with
+	chunk     *bodyChunk     // in body_filter_by_lua
+	premature bool
+	gone      error       // the client's going
+	own       *lua.LTable // ngx.ctx of a run without a request
+}
+
+// guard bounds a run. The interpreter asks for Done before each instruction; a
+// context of our own counts them without a timer or a channel.
+type guard struct {
+	n       uint32
+	left    int64
+	until   time.Time
+	stopped bool
+	closed  chan struct{}
+}
+
+// stepMask says how often the bounds are looked at, in instructions.
+const stepMask = 1<<12 - 1
+
+func (g *guard) begin(budget int64, d time.Duration) {
+	g.n, g.left, g.stopped = 0, budget, false
+	g.until = time.Now().Add(d)
+}
+
+// Done implements context.Context.
+func (g *guard) Done() <-chan struct{} {
+	g.n++
+	if g.n&stepMask == 0 || g.stopped {
+		return g.look()
+	}
+	return nil
+}
+
+func (g *guard) look() <-chan struct{} {
+	g.left -= stepMask + 1
+	if !g.stopped && g.left > 0 && (g.n&(1<<18-1) != 0 || time.Now().Before(g.until)) {
+		return nil
+	}
+	g.stopped = true
+	if g.closed == nil {
+		g.closed = make(chan struct{})
+		close(g.closed)
+	}
+	return g.closed
+}
+
+var errRunaway = errors.New("the script was stopped, it ran too long")
+
+// Err, Deadline and Value implement context.Context.
+func (g *guard) Err() error                  { return errRunaway }
+func (g *guard) Deadline() (time.Time, bool) { return time.Time{}, false }
+func (g *guard) Value(any) any               { return nil }
+
+// newMachine makes a state and runs init_by_lua in it.
+func (rt *runtime) newMachine(id int) (*machine, error) {
+	m := &machine{rt: rt, id: id, chunks: make(map[*code]*lua.LFunction), muted: id > 0}
+	m.L = lua.NewState(lua.Options{SkipOpenLibs: true, RegistrySize: 1024, RegistryMaxSize: 1 << 20, CallStackSize: 1 << 13, MinimizeStackMemory: true})
+	m.L.SetContext(&m.guard)
+	m.openLibs()
+	m.envs = m.L.NewTable()
+	m.envs.RawSetString("__index", m.L.G.Global)
+	if rt.init == nil {
+		return m, nil
+	}
+	c := &call{phase: phaseInit}
+	if err := m.runCode(rt.init.code, c); err != nil {
+		m.L.Close()
+		return nil, fmt.Errorf("init_by_lua error: %s", err)
+	}
+	return m, nil
+}
+
+// function returns the code as a function of this state.
+func (m *machine) function(c *code) *lua.LFunction {
+	fn := m.chunks[c]
+	if fn == nil {
+		fn = m.L.NewFunctionFromProto(c.proto)
+		if len(m.chunks) > maxFiles {
+			clear(m.chunks)
+		}
+		m.chunks[c] = fn
+	}
+	return fn
+}
+
+// runCode runs a chunk with globals of its own.
+func (m *machine) runCode(c *code, what *call) error {
+	_, err := m.runValue(c, what, 0)
+	return err
+}
+
+// runValue is runCode for a chunk that returns nret values (0 or 1).
+func (m *machine) runValue(c *code, what *call, nret int) (lua.LValue, error) {
+	if c.err != nil {
+		return lua.LNil, c.err
+	}
+	fn := m.function(c)
+	env := m.L.G.Global
+	if what.phase&(phaseInit|phaseInitWorker) == 0 {
+		env = m.L.CreateTable(0, 4)
+		env.Metatable = m.envs
+	}
+	fn.Env = env
+	return m.invoke(fn, what, nret)
+}
+
+// invoke runs a function of the state under the bounds of its phase.
+func (m *machine) invoke(fn *lua.LFunction, what *call, nret int, args ...lua.LValue) (ret lua.LValue, err error) {
+	outer := m.call
+	m.call = what
+	defer func() { m.call = outer }()
+	if what.phase&(phaseInit|phaseInitWorker|phaseExitWorker) != 0 {
+		m.guard.begin(initBudget, initTime)
+	} else {
+		m.guard.begin(requestBudget, requestTime)
+	}
+	m.rt.stats.Runs.Add(1)
+	m.L.Push(fn)
+	for _, a := range args {
+		m.L.Push(a)
+	}
+	err = m.L.PCall(len(args), nret, nil)
+	if err != nil {
+		return lua.LNil, m.failed(err)
+	}
+	if nret == 1 {
+		ret = m.L.Get(-1)
+		m.L.Pop(1)
+	}
+	return ret, nil
+}
+
+// failed makes of an error what OpenResty logs, nil where the script ended itself by ngx.exit and its kin.
+func (m *machine) failed(err error) error {
+	if m.guard.stopped {
+		m.rt.stats.Stopped.Add(1)
+	} else if m.exiting(err) {
+		return nil
+	}
+	m.rt.stats.Errors.Add(1)
+	var ae *lua.ApiError
+	if !errors.As(err, &ae) {
+		return err
+	}
+	msg := ""
+	switch v := ae.Object.(type) {
+	case lua.LString:
+		msg = plain(string(v))
+	case lua.LNumber:
+		msg = numText(v)
+	default:
+		if m.L.GetMetaField(v, "__tostring") != lua.LNil {
+			msg = m.tostring(m.L, v)
+		} else {
+			msg = "unknown reason"
+		}
+	}
+	trace := traceback(ae.StackTrace)
+	if m.phase.entry() {
+		return fmt.Errorf("runtime error: %s\nstack traceback:\ncoroutine 0:%s", msg, trace)
+	}
+	return fmt.Errorf("%s\nstack traceback:%s", msg, trace)
+}
+
+// traceback puts the interpreter's stack into Lua's form, each line behind a newline.
+func traceback(t string) string {
+	_, t, ok := strings.Cut(t, "\n")
+	if !ok {
+		return ""
+	}
+	t = strings.TrimSuffix(t, "\n\t[G]: ?")
+	var b strings.Builder
+	for _, line := range strings.Split(t, "\n") {
+		if strings.Contains(line, concatName) {
+			continue
+		}
+		b.WriteByte('\n')
+		b.WriteString(strings.Replace(strings.Replace(line, "[G]:", "[C]:", 1), "[G] in", "[C]: in", 1))
+	}
+	return b.String()
+}
+
+// errExit is the value of the error that ends a script by ngx.exit and its kin; no pcall catches it.
+type exitMark struct{}
+
+func (m *machine) exiting(err error) bool {
+	var ae *lua.ApiError
+	if !errors.As(err, &ae) {
+		return false
+	}
+	ud, ok := ae.Object.(*lua.LUserData)
+	if !ok {
+		return false
+	}
+	_, ok = ud.Value.(exitMark)
+	return ok
+}
+
+// leave ends the script with an outcome.
+func (m *machine) leave(L *lua.LState) {
+	ud := L.NewUserData()
+	ud.Value = exitMark{}
+	L.Error(ud, 0)
+}

@@ -1,0 +1,356 @@
+package lua
+
+import (
+	"math"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	lua "github.com/yuin/gopher-lua"
+)
+
+// openLibs fills a new state: Lua's own libraries, less what reaches outside, and the API.
+func (m *machine) openLibs() {
+	L := m.L
+	for _, lib := range []struct {
+		name string
+		open lua.LGFunction
+	}{{"", lua.OpenBase}, {"table", lua.OpenTable}, {"string", lua.OpenString}, {"math", lua.OpenMath}, {"coroutine", lua.OpenCoroutine}} {
+		L.Push(L.NewFunction(lib.open))
+		L.Push(lua.LString(lib.name))
+		L.Call(1, 0)
+	}
+	g := L.G.Global
+	for _, name := range []string{"dofile", "loadfile", "_printregs", "newproxy", "_GOPHER_LUA_VERSION", "module"} {
+		g.RawSetString(name, lua.LNil)
+	}
+	m.null = L.NewUserData()
+	mt := L.NewTable()
+	mt.RawSetString("__tostring", L.NewFunction(func(L *lua.LState) int { L.Push(lua.LString("userdata: NULL")); return 1 }))
+	m.null.Metatable = mt
+	m.set(g, "tostring", func(L *lua.LState) int {
+		L.CheckAny(1)
+		L.Push(lua.LString(m.tostring(L, L.Get(1))))
+		return 1
+	})
+	m.set(g, "print", func(L *lua.LState) int { return m.logAt(L, levelNotice, 1) })
+	m.set(g, concatName, m.concat)
+	m.set(g, "pcall", m.pcall)
+	m.set(g, "xpcall", m.xpcall)
+	m.set(g, "collectgarbage", func(L *lua.LState) int { L.Push(lua.LNumber(0)); return 1 })
+	g.RawSetString("_VERSION", lua.LString("Lua 5.1"))
+	m.openString(g.RawGetString("string").(*lua.LTable))
+	m.openTable(g.RawGetString("table").(*lua.LTable))
+	m.openCoroutine(g.RawGetString("coroutine").(*lua.LTable))
+	m.openSafe(g)
+	jit := L.NewTable()
+	for k, v := range map[string]string{"version": "LuaJIT 2.1.0-beta3", "os": "Linux", "arch": "x64"} {
+		jit.RawSetString(k, lua.LString(v))
+	}
+	jit.RawSetString("version_num", lua.LNumber(20100))
+	g.RawSetString("jit", jit)
+	m.openPackages(g)
+	m.openAPI(g)
+}
+
+// set puts a Go function into a table.
+func (m *machine) set(t *lua.LTable, name string, fn lua.LGFunction) {
+	t.RawSetString(name, m.L.NewFunction(fn))
+}
+
+// openSafe adds what is harmless of os and debug.
+func (m *machine) openSafe(g *lua.LTable) {
+	L := m.L
+	lib := L.NewTable()
+	L.Push(L.NewFunction(lua.OpenOs))
+	L.Push(lua.LString("os"))
+	L.Call(1, 0)
+	full := g.RawGetString("os").(*lua.LTable)
+	for _, name := range []string{"time", "date", "clock", "difftime"} {
+		lib.RawSetString(name, full.RawGetString(name))
+	}
+	m.set(lib, "getenv", func(L *lua.LState) int { L.Push(lua.LNil); return 1 })
+	g.RawSetString("os", lib)
+	debug := L.NewTable()
+	m.set(debug, "traceback", func(L *lua.LState) int {
+		msg := ""
+		if v := L.Get(1); v.Type() == lua.LTString || v.Type() == lua.LTNumber {
+			msg = m.tostring(L, v) + "\n"
+		}
+		L.Push(lua.LString(msg + "stack traceback:"))
+		return 1
+	})
+	m.set(debug, "getinfo", func(L *lua.LState) int {
+		level := L.OptInt(1, 1)
+		d, ok := L.GetStack(level)
+		if !ok {
+			L.Push(lua.LNil)
+			return 1
+		}
+		L.GetInfo("nSl", d, lua.LNil)
+		t := L.NewTable()
+		t.RawSetString("currentline", lua.LNumber(d.CurrentLine))
+		t.RawSetString("short_src", lua.LString(d.Source))
+		t.RawSetString("source", lua.LString("="+d.Source))
+		t.RawSetString("name", lua.LString(d.Name))
+		L.Push(t)
+		return 1
+	})
+	g.RawSetString("debug", debug)
+}
+
+// numText writes a number as LuaJIT does, with 14 digits.
+func numText(n lua.LNumber) string {
+	f := float64(n)
+	if f == math.Trunc(f) && math.Abs(f) < 1e14 {
+		return strconv.FormatInt(int64(f), 10)
+	}
+	switch {
+	case math.IsInf(f, 1):
+		return "inf"
+	case math.IsInf(f, -1):
+		return "-inf"
+	case f != f:
+		return "nan"
+	}
+	s := strconv.FormatFloat(f, 'g', 14, 64)
+	return trimG(s)
+}
+
+// trimG drops what C's %g doesn't write: zeros at a fraction's end.
+func trimG(s string) string {
+	mant, exp, hasExp := strings.Cut(s, "e")
+	if strings.ContainsRune(mant, '.') {
+		mant = strings.TrimRight(strings.TrimRight(mant, "0"), ".")
+	}
+	if hasExp {
+		return mant + "e" + exp
+	}
+	return mant
+}
+
+// tostring is Lua's tostring.
+func (m *machine) tostring(L *lua.LState, v lua.LValue) string {
+	switch v := v.(type) {
+	case lua.LString:
+		return string(v)
+	case lua.LNumber:
+		return numText(v)
+	case *lua.LNilType, lua.LBool:
+		return v.String()
+	}
+	if s, ok := L.ToStringMeta(v).(lua.LString); ok {
+		return string(s)
+	}
+	return v.String()
+}
+
+// text returns the bytes of a string or number.
+func text(v lua.LValue) (string, bool) {
+	switch v := v.(type) {
+	case lua.LString:
+		return string(v), true
+	case lua.LNumber:
+		return numText(v), true
+	}
+	return "", false
+}
+
+// concat is the .. operator for any number of operands.
+func (m *machine) concat(L *lua.LState) int {
+	n := L.GetTop()
+	var small [8]string
+	parts := small[:0]
+	size := 0
+	for i := 1; i <= n; i++ {
+		s, ok := text(L.Get(i))
+		if !ok {
+			return m.concatMeta(L, n)
+		}
+		parts = append(parts, s)
+		size += len(s)
+	}
+	if size > maxString {
+		L.RaiseError("not enough memory")
+	}
+	L.Push(lua.LString(strings.Join(parts, "")))
+	return 1
+}
+
+// concatMeta concatenates from the right, with metamethods.
+func (m *machine) concatMeta(L *lua.LState, n int) int {
+	acc := L.Get(n)
+	for i := n - 1; i >= 1; i-- {
+		left := L.Get(i)
+		a, ok := text(left)
+		b, ok2 := text(acc)
+		if ok && ok2 {
+			acc = lua.LString(a + b)
+			continue
+		}
+		mm := L.GetMetaField(left, "__concat")
+		if mm == lua.LNil {
+			mm = L.GetMetaField(acc, "__concat")
+		}
+		if mm == lua.LNil {
+			bad := acc
+			if !ok {
+				bad = left
+			}
+			L.RaiseError("attempt to concatenate a %s value", bad.Type())
+		}
+		L.Push(mm)
+		L.Push(left)
+		L.Push(acc)
+		L.Call(2, 1)
+		acc = L.Get(-1)
+		L.Pop(1)
+	}
+	L.Push(acc)
+	return 1
+}
+
+// pcall is Lua's, but that it lets the end of a script pass.
+func (m *machine) pcall(L *lua.LState) int {
+	L.CheckAny(1)
+	err := L.PCall(L.GetTop()-1, lua.MultRet, nil)
+	if err != nil {
+		L.Push(lua.LFalse)
+		L.Push(m.caught(L, err))
+		return 2
+	}
+	L.Insert(lua.LTrue, 1)
+	return L.GetTop()
+}
+
+func (m *machine) xpcall(L *lua.LState) int {
+	fn, handler := L.CheckAny(1), L.CheckFunction(2)
+	args := L.GetTop() - 2
+	L.Push(fn)
+	for i := range args {
+		L.Push(L.Get(3 + i))
+	}
+	base := L.GetTop() - args - 1
+	err := L.PCall(args, lua.MultRet, nil)
+	if err != nil {
+		v := m.caught(L, err)
+		L.Push(lua.LFalse)
+		L.Push(handler)
+		L.Push(v)
+		L.Call(1, 1)
+		return 2
+	}
+	L.Insert(lua.LTrue, base+1)
+	return L.GetTop() - base
+}
+
+// caught returns the value of an error that a script catches; an error that ends the script goes on.
+func (m *machine) caught(L *lua.LState, err error) lua.LValue {
+	if m.exiting(err) || m.guard.stopped {
+		panic(err)
+	}
+	ae, ok := err.(*lua.ApiError)
+	if !ok {
+		return lua.LString(err.Error())
+	}
+	if s, ok := ae.Object.(lua.LString); ok {
+		return lua.LString(plain(string(s)))
+	}
+	return ae.Object
+}
+
+func (m *machine) openCoroutine(t *lua.LTable) {
+	create := t.RawGetString("create").(*lua.LFunction)
+	resume := t.RawGetString("resume").(*lua.LFunction)
+	m.set(t, "create", func(L *lua.LState) int {
+		L.CheckFunction(1)
+		L.Push(create)
+		L.Push(L.Get(1))
+		L.Call(1, 1)
+		L.Get(-1).(*lua.LState).SetContext(&m.guard)
+		return 1
+	})
+	m.set(t, "wrap", func(L *lua.LState) int {
+		L.CheckFunction(1)
+		L.Push(create)
+		L.Push(L.Get(1))
+		L.Call(1, 1)
+		th := L.Get(-1).(*lua.LState)
+		th.SetContext(&m.guard)
+		L.Push(L.NewFunction(func(L *lua.LState) int {
+			n := L.GetTop()
+			L.Push(resume)
+			L.Push(th)
+			for i := 1; i <= n; i++ {
+				L.Push(L.Get(i))
+			}
+			L.Call(n+1, lua.MultRet)
+			if L.Get(n+1) == lua.LFalse {
+				L.Error(L.Get(n+2), 0)
+			}
+			return L.GetTop() - n - 1
+		}))
+		return 1
+	})
+}
+
+func (m *machine) openTable(t *lua.LTable) {
+	L := m.L
+	m.set(t, "new", func(L *lua.LState) int {
+		L.Push(L.CreateTable(min(max(L.CheckInt(1), 0), 1<<16), min(max(L.OptInt(2, 0), 0), 1<<16)))
+		return 1
+	})
+	m.set(t, "clear", func(L *lua.LState) int {
+		tb := L.CheckTable(1)
+		var keys []lua.LValue
+		tb.ForEach(func(k, _ lua.LValue) { keys = append(keys, k) })
+		for i := len(keys) - 1; i >= 0; i-- {
+			tb.RawSet(keys[i], lua.LNil)
+		}
+		return 0
+	})
+	count := func(tb *lua.LTable) (n int) {
+		tb.ForEach(func(_, _ lua.LValue) { n++ })
+		return n
+	}
+	m.set(t, "nkeys", func(L *lua.LState) int { L.Push(lua.LNumber(count(L.CheckTable(1)))); return 1 })
+	m.set(t, "isempty", func(L *lua.LState) int { L.Push(lua.LBool(count(L.CheckTable(1)) == 0)); return 1 })
+	m.set(t, "isarray", func(L *lua.LState) int {
+		tb := L.CheckTable(1)
+		L.Push(lua.LBool(count(tb) == tb.Len()))
+		return 1
+	})
+	m.set(t, "clone", func(L *lua.LState) int {
+		to := L.NewTable()
+		L.CheckTable(1).ForEach(func(k, v lua.LValue) { to.RawSet(k, v) })
+		L.Push(to)
+		return 1
+	})
+	m.set(t, "concat", func(L *lua.LState) int {
+		tb, sep := L.CheckTable(1), L.OptString(2, "")
+		from, to := L.OptInt(3, 1), L.OptInt(4, tb.Len())
+		var b strings.Builder
+		for i := from; i <= to; i++ {
+			s, ok := text(tb.RawGetInt(i))
+			if !ok {
+				L.RaiseError("bad argument #1 to 'concat' (invalid value (%s) at index %d in table)", tb.RawGetInt(i).Type(), i)
+			}
+			if b.WriteString(s); i < to {
+				b.WriteString(sep)
+			}
+			if b.Len() > maxString {
+				L.RaiseError("not enough memory")
+			}
+		}
+		L.Push(lua.LString(b.String()))
+		return 1
+	})
+	t.RawSetString("pack", lua.LNil)
+	_ = L
+}
+
+// now is a variable of the state's clock for tests only through synctest; OpenResty caches it a loop turn.
+func now() time.Time { return time.Now() }
+
+var _ = os.Getpid
