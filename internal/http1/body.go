@@ -38,9 +38,6 @@ func (c *conn) startBody(r *ngx.Request) {
 // ReadBody implements ngx.Wire.
 func (c *conn) ReadBody(r *ngx.Request, p []byte) (int, error) {
 	b := &c.x.body
-	if b.done {
-		return 0, io.EOF
-	}
 	if b.expect {
 		b.expect = false
 		if c.x.r == c.x.w { // nothing of the body is there yet
@@ -48,6 +45,9 @@ func (c *conn) ReadBody(r *ngx.Request, p []byte) (int, error) {
 				return 0, err
 			}
 		}
+	}
+	if b.done {
+		return 0, io.EOF
 	}
 	c.tc.SetReadTimeout(r.Scope.Core.ClientBodyTimeout.V)
 	if b.chunked {

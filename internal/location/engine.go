@@ -113,7 +113,7 @@ func (e *Engine) enter(r *ngx.Request, s *ngx.Scope) ngx.Outcome {
 
 // slashRedirect sends a request for /name to /name/ .
 func (e *Engine) slashRedirect(r *ngx.Request, name string) ngx.Outcome {
-	loc := []byte(name)
+	loc := ngx.AppendEscaped(nil, []byte(name), ngx.EscapeURI)
 	if len(r.Args) > 0 {
 		loc = append(append(loc, '?'), r.Args...)
 	}
