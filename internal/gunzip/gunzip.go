@@ -139,7 +139,7 @@ func (f *filter) pump(r *ngx.Request) error {
 		}
 	}
 	if f.fail != nil {
-		r.Errorf("inflate() failed: %s", f.fail)
+		r.Errorf("inflate() failed: %s while sending response to client", f.fail)
 		return f.fail
 	}
 	return nil

@@ -207,7 +207,7 @@ func (c *command) check(r *ngx.Request) (runner, bool) {
 	case "endblock":
 		run = endblock
 	default:
-		r.Errorf(`invalid SSI command: "%s"`, c.name)
+		logError(r, `invalid SSI command: "%s"`, c.name)
 		return nil, false
 	}
 	return run, c.checkParams(r, known)
@@ -220,12 +220,12 @@ func (c *command) checkParams(r *ngx.Request, known []string) bool {
 			ok = ok || k == p.name || k == p.name+"!"
 		}
 		if !ok {
-			r.Errorf(`invalid parameter name: "%s" in "%s" SSI command`, p.name, c.name)
+			logError(r, `invalid parameter name: "%s" in "%s" SSI command`, p.name, c.name)
 			return false
 		}
 		for _, q := range c.params[:i] {
 			if q.name == p.name {
-				r.Errorf(`duplicate "%s" parameter in "%s" SSI command`, p.name, c.name)
+				logError(r, `duplicate "%s" parameter in "%s" SSI command`, p.name, c.name)
 				return false
 			}
 		}
@@ -233,7 +233,7 @@ func (c *command) checkParams(r *ngx.Request, known []string) bool {
 	for _, k := range known {
 		if name, must := bytes.CutSuffix([]byte(k), []byte("!")); must {
 			if _, ok := c.get(string(name)); !ok {
-				r.Errorf(`mandatory "%s" parameter is absent in "%s" SSI command`, name, c.name)
+				logError(r, `mandatory "%s" parameter is absent in "%s" SSI command`, name, c.name)
 				return false
 			}
 		}

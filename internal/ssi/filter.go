@@ -96,7 +96,7 @@ func (f *filter) scan(r *ngx.Request, p []byte) ([]byte, error) {
 		case state == parseMore && len(p) <= maxCommand:
 			return p, nil
 		case state == parseMore:
-			r.Errorf("too long SSI command")
+			logError(r, "too long SSI command")
 			return nil, f.fail(r)
 		}
 		if err := f.command(r, cmd, p[:n], state); err != nil {
@@ -174,7 +174,7 @@ func (f *filter) command(r *ngx.Request, cmd *command, raw []byte, state int) er
 		return nil
 	}
 	if state != parseGood {
-		r.Errorf("%s", cmd.problem)
+		logError(r, "%s", cmd.problem)
 		return f.fail(r)
 	}
 	run, ok := cmd.check(r)
@@ -188,4 +188,9 @@ func (f *filter) command(r *ngx.Request, cmd *command, raw []byte, state int) er
 		return f.fail(r)
 	}
 	return nil
+}
+
+// logError logs an error of a command with nginx's words for when it was met.
+func logError(r *ngx.Request, format string, args ...any) {
+	r.Errorf(format+" while sending response to client", args...)
 }

@@ -13,16 +13,16 @@ func include(f *filter, r *ngx.Request, cmd *command) (bool, error) {
 	file, isFile := cmd.get("file")
 	switch {
 	case virtual && isFile:
-		r.Errorf(`inclusion may be either virtual="%s" or file="%s"`, uri, file)
+		logError(r, `inclusion may be either virtual="%s" or file="%s"`, uri, file)
 		return false, nil
 	case isFile:
 		uri = file
 	case !virtual:
-		r.Errorf(`no parameter in "include" SSI command`)
+		logError(r, `no parameter in "include" SSI command`)
 		return false, nil
 	}
 	if wait, ok := cmd.get("wait"); ok && string(wait) != "yes" && string(wait) != "no" {
-		r.Errorf(`invalid value "%s" in the "wait" parameter`, wait)
+		logError(r, `invalid value "%s" in the "wait" parameter`, wait)
 		return false, nil
 	}
 	path, args, ok := f.target(r, uri)
@@ -56,7 +56,7 @@ func (f *filter) target(r *ngx.Request, text []byte) (path, args []byte, ok bool
 	}
 	path, args, _ = bytes.Cut(uri, []byte("?"))
 	if path, ok = unescape(path); !ok {
-		r.Errorf(`unsafe URI "%s" was detected`, path)
+		logError(r, `unsafe URI "%s" was detected`, path)
 		return nil, nil, false
 	}
 	return path, args, true
@@ -133,7 +133,7 @@ func (f *filter) intoVariable(r, sub *ngx.Request, name string) (bool, error) {
 	}
 	r.Engine.Subrequest(sub, k)
 	if k.over {
-		sub.Errorf("too big subrequest response")
+		logError(sub, "too big subrequest response")
 		return true, errTooBig
 	}
 	if sub.ErrorStatus == 0 {
@@ -165,7 +165,7 @@ func (s *stubSink) Write(r *ngx.Request, p []byte) error {
 func (f *filter) orStub(r, sub *ngx.Request, name string) (bool, error) {
 	text, ok := f.page.blocks[name]
 	if !ok {
-		r.Errorf(`"stub"="%s" for "include" not found`, name)
+		logError(r, `"stub"="%s" for "include" not found`, name)
 		return false, nil
 	}
 	s := &stubSink{Sink: r.Outer(), sub: sub}

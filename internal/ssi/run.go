@@ -49,7 +49,7 @@ func (f *filter) setEncoding(r *ngx.Request, cmd *command) {
 	case string(encoding) == "entity":
 		f.encoding = encodeEntity
 	default:
-		r.Errorf(`unknown encoding "%s" in the "echo" command`, encoding)
+		logError(r, `unknown encoding "%s" in the "echo" command`, encoding)
 	}
 }
 
@@ -129,7 +129,7 @@ func endblock(f *filter, r *ngx.Request, cmd *command) (bool, error) {
 
 // misplaced logs a command that can't stand where it does.
 func (f *filter) misplaced(r *ngx.Request, cmd *command) (bool, error) {
-	r.Errorf(`invalid context of SSI command: "%s"`, cmd.name)
+	logError(r, `invalid context of SSI command: "%s"`, cmd.name)
 	return !f.shown(), nil
 }
 
@@ -197,7 +197,7 @@ func (f *filter) test(r *ngx.Request, expr []byte) (yes, ok bool) {
 	right := trim(expr[op+1:])
 	if len(right) > 0 && right[0] == '/' {
 		if len(right) < 2 || right[len(right)-1] != '/' {
-			r.Errorf(`invalid expression in "%s"`, expr)
+			logError(r, `invalid expression in "%s"`, expr)
 			return false, false
 		}
 		return f.match(r, a, right[1:len(right)-1], negative)
@@ -212,7 +212,7 @@ func trim(b []byte) []byte { return bytes.Trim(b, " ") }
 func (f *filter) match(r *ngx.Request, subject, pattern []byte, negative bool) (yes, ok bool) {
 	re, err := rx.Compile(string(pattern), 0)
 	if err != nil {
-		r.Errorf("%s", err)
+		logError(r, "%s", err)
 		return false, false
 	}
 	caps, matched := re.Match(subject, nil)
@@ -263,7 +263,7 @@ func (f *filter) evaluate(r *ngx.Request, text []byte) ([]byte, bool) {
 		default:
 			name, n := variableName(text[i+1:])
 			if name == nil {
-				r.Errorf(`invalid variable name in "%s"`, text)
+				logError(r, `invalid variable name in "%s"`, text)
 				return nil, false
 			}
 			value, _ := f.variable(r, string(bytes.ToLower(name)))
