@@ -63,6 +63,9 @@ func isArgs(r *ngx.Request, b []byte) ([]byte, bool) {
 // argument makes the getter of the first argument of a name, compared without regard to case.
 func argument(name string) ngx.Getter {
 	return func(r *ngx.Request, b []byte) ([]byte, bool) {
+		if name == "" {
+			return b, false
+		}
 		for rest := r.Args; len(rest) > 0; {
 			var pair []byte
 			pair, rest, _ = bytes.Cut(rest, []byte{'&'})

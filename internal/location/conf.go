@@ -40,6 +40,8 @@ func (c *Conf) Directives() []nginxconf.Directive {
 		nginxconf.Many("server_name", nginxconf.Server, nginxconf.Args1More, &c.Names, parseNames, "", "Sets the names of a virtual server.").NoInherit(),
 		nginxconf.Custom("internal", nginxconf.Location, nginxconf.NoArgs, &c.Internal, func(*nginxconf.Setting) (bool, error) { return true, nil }, "",
 			"Keeps requests from outside away from a location."),
+		nginxconf.Accepted("server_names_hash_max_size", nginxconf.HTTP, nginxconf.Args1, "server names are in Go maps"),
+		nginxconf.Accepted("server_names_hash_bucket_size", nginxconf.HTTP, nginxconf.Args1, "server names are in Go maps"),
 		nginxconf.Many("error_page", nginxconf.HTTPServerLocation|nginxconf.LocationIf, nginxconf.Args2More, &c.ErrorPages, parseErrorPage, "", "Names the URI that answers in place of an error."),
 	}
 }
@@ -50,6 +52,18 @@ type Server struct {
 	Listens  []Listen
 	Names    []Name
 	Captures bool // a name with captures, for the log
+}
+
+// ServerNames implements ngx.Named.
+func (s *Server) ServerNames() (names []string, patterns []*rx.Regexp) {
+	for _, n := range nginxconf.Of[*Conf](s.Level).Names.V {
+		if n.Re != nil {
+			patterns = append(patterns, n.Re)
+		} else if n.Text != "" {
+			names = append(names, n.Text)
+		}
+	}
+	return names, patterns
 }
 
 // Location is what a location{} keeps at its level.

@@ -104,6 +104,8 @@ type Request struct {
 
 	// Redirects counts internal redirects, bounded by 10 as in nginx.
 	Redirects int
+	// BodyRefused says that the body is too large to be asked for by 100 Continue.
+	BodyRefused bool
 	// Refused is the status with which the wire refuses the request before any phase; 0 for none.
 	Refused int
 	// ErrorPage says that an error_page is being served: another one only under recursive_error_pages.
@@ -119,6 +121,8 @@ type Request struct {
 	Replaced int
 	// HeaderOnly is true when the answer has no body whatever is written: HEAD, 204, 304.
 	HeaderOnly bool
+	// LimitConn and LimitReq are what limit_conn and limit_req decided; of the client's request alone.
+	LimitConn, LimitReq LimitStatus
 	// NoLog keeps the request out of the access log.
 	NoLog bool
 	// Depth is how deep a subrequest is nested; 0 for the client's request.

@@ -12,16 +12,22 @@ import (
 	"limpet/internal/gunzip"
 	"limpet/internal/gzip"
 	"limpet/internal/headers"
+	"limpet/internal/limit"
 	"limpet/internal/location"
 	"limpet/internal/lua"
 	"limpet/internal/metrics"
 	"limpet/internal/mirror"
 	"limpet/internal/ngx"
 	"limpet/internal/proxy"
+	"limpet/internal/realip"
+	"limpet/internal/referer"
 	"limpet/internal/rewrite"
+	"limpet/internal/securelink"
 	"limpet/internal/ssi"
 	"limpet/internal/static"
+	"limpet/internal/stubstatus"
 	"limpet/internal/subfilter"
+	"limpet/internal/userid"
 	"limpet/sticky"
 	"limpet/upstream"
 )
@@ -41,9 +47,14 @@ func (opt *Options) modules() []ngx.Module {
 		lua.Module(lua.Options{Recognise: !opt.RunLua}),
 		metrics.Module(opt.Admin != ""),
 		proxy.Module(),
+		realip.Module(),
+		limit.Module(),
 		access.Module(),
 		authbasic.Module(),
 		authrequest.Module(),
+		referer.Module(),
+		securelink.Module(),
+		stubstatus.Module(),
 		accesslog.Module(),
 		healthcheck.Module(opt.Checks),
 	}
@@ -53,6 +64,7 @@ func (opt *Options) modules() []ngx.Module {
 		// from here on nginx's order of header filters
 		static.NotModified(),
 		headers.Module(),
+		userid.Module(),
 		gunzip.Module(),
 		addition.Module(),
 		subfilter.Module(),
