@@ -412,7 +412,7 @@ func (e *Engine) Subrequest(sub *ngx.Request, sink ngx.Sink) int {
 	if sink == nil {
 		sink = drop{}
 	}
-	sub.Wire = &subWire{Sink: sink, main: sub.Main.Wire}
+	sub.Wire = &subWire{Sink: sink, parent: sub.Parent}
 	var out ngx.Outcome
 	if name := sub.Named; name != "" {
 		sub.Named = ""
@@ -431,7 +431,7 @@ func (e *Engine) Subrequest(sub *ngx.Request, sink ngx.Sink) int {
 // subWire is the wire of a subrequest: its head goes nowhere, its body to the parent.
 type subWire struct {
 	ngx.Sink
-	main ngx.Wire
+	parent *ngx.Request // whose sink it is
 }
 
 // drop is a sink without end.
@@ -447,9 +447,17 @@ func (w *subWire) ReadBody(r *ngx.Request, p []byte) (int, error)         { retu
 func (w *subWire) Discard(r *ngx.Request) error                           { return nil }
 func (w *subWire) BodyTrailer() *ngx.Header                               { return &ngx.Header{} }
 func (w *subWire) Abandon(r *ngx.Request)                                 {}
-func (w *subWire) Finish(r *ngx.Request) error                            { return w.Sink.Flush(r) }
+func (w *subWire) Flush(r *ngx.Request) error                             { return w.Sink.Flush(w.parent) }
+func (w *subWire) Finish(r *ngx.Request) error                            { return w.Sink.Flush(w.parent) }
 
 func (w *subWire) Hijack(r *ngx.Request) (*tcp.Conn, bool) { return nil, false }
+
+func (w *subWire) Write(r *ngx.Request, p []byte) error {
+	if r.HeaderOnly {
+		return nil
+	}
+	return w.Sink.Write(w.parent, p)
+}
 
 func (w *subWire) SendFile(r *ngx.Request, f *os.File, off, n int64) error {
 	buf := make([]byte, 32<<10)

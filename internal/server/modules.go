@@ -24,6 +24,7 @@ import (
 	"limpet/internal/referer"
 	"limpet/internal/rewrite"
 	"limpet/internal/securelink"
+	"limpet/internal/ssi"
 	"limpet/internal/static"
 	"limpet/internal/stubstatus"
 	"limpet/internal/subfilter"
@@ -70,6 +71,7 @@ func (opt *Options) modules() []ngx.Module {
 		addition.Module(),
 		subfilter.Module(),
 		charset.Module(),
+		ssi.Module(),
 		ngx.PostponeModule(),
 		gzip.Module(),
 		static.Ranges(),
