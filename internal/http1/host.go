@@ -41,8 +41,12 @@ func validPort(b []byte) bool {
 	if b[0] != ':' {
 		return false
 	}
+	port := 0
 	for _, c := range b[1:] {
 		if !isDigit(c) {
+			return false
+		}
+		if port = port*10 + int(c-'0'); port > 65535 {
 			return false
 		}
 	}

@@ -332,10 +332,12 @@ func (c *conn) finish(r *ngx.Request) bool {
 	r.End()
 	r.Body.Close()
 	if !x.hijacked && !x.body.done {
-		if keep {
-			keep = c.discardBody(core)
+		// The body is read on as long as the client sends it, so that it gets to
+		// read the answer.
+		if !x.body.broken && core.LingeringClose.V != ngx.LingerOff {
+			keep = c.discardBody(core) && keep
 		} else {
-			c.linger = true
+			c.linger, keep = true, false
 		}
 	}
 	if !keep {

@@ -99,7 +99,7 @@ func (e *Engine) enter(r *ngx.Request, s *ngx.Scope) ngx.Outcome {
 	}
 	if limit := s.Core.ClientMaxBodySize.V; limit > 0 && r.Length > limit && r.ErrorStatus == 0 && r.IsMain() {
 		r.Errorf("client intended to send too large body: %d bytes", r.Length)
-		r.KeepAlive = false
+		r.KeepAlive, r.BodyRefused = false, true
 		return ngx.Status(413)
 	}
 	if s.AutoRedirect && s.Handler == nil && n.loc != nil && len(r.Path) < len(n.loc.Name) {
@@ -159,6 +159,9 @@ func (e *Engine) content(r *ngx.Request) ngx.Outcome {
 	}
 	if r.Scope.Handler != nil {
 		return r.Scope.Handler(r)
+	}
+	if out := r.DiscardBody(); out != ngx.Next {
+		return out
 	}
 	for _, step := range r.Scope.Steps[ngx.Content] {
 		if out := step(r); out != ngx.Next {
@@ -370,6 +373,12 @@ func (e *Engine) builtin(r *ngx.Request, status int) ngx.Outcome {
 	o.LastModified = zero.LastModified
 	o.AcceptRanges = false
 	r.ClearETag()
+	if out := r.DiscardBody(); out != ngx.Next {
+		r.KeepAlive = false
+		if out == ngx.Close {
+			return out
+		}
+	}
 	page := appendPage(nil, r, status)
 	if status == 204 || len(page) == 0 {
 		o.Length = 0
@@ -426,6 +435,7 @@ func (drop) Finish(*ngx.Request) error        { return nil }
 func (w *subWire) SendHead(r *ngx.Request) error                          { r.Status = r.Out.Status; return nil }
 func (w *subWire) SendInterim(r *ngx.Request, s int, h *ngx.Header) error { return nil }
 func (w *subWire) ReadBody(r *ngx.Request, p []byte) (int, error)         { return 0, io.EOF }
+func (w *subWire) Discard(r *ngx.Request) error                           { return nil }
 func (w *subWire) BodyTrailer() *ngx.Header                               { return &ngx.Header{} }
 func (w *subWire) Abandon(r *ngx.Request)                                 {}
 func (w *subWire) Finish(r *ngx.Request) error                            { return w.Sink.Flush(r) }

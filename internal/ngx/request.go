@@ -104,6 +104,8 @@ type Request struct {
 
 	// Redirects counts internal redirects, bounded by 10 as in nginx.
 	Redirects int
+	// BodyRefused says that the body is too large to be asked for by 100 Continue.
+	BodyRefused bool
 	// Refused is the status with which the wire refuses the request before any phase; 0 for none.
 	Refused int
 	// ErrorPage says that an error_page is being served: another one only under recursive_error_pages.

@@ -172,9 +172,9 @@ func (h *handler) serve(r *ngx.Request) ngx.Outcome {
 	if out := x.prepareBody(); out != ngx.Next {
 		return out
 	}
+	x.to.group.Begin(&x.s, r) // may change the request's header
 	x.out = h.appendHead(x.out[:0], x)
 	r.Up.Scheme, r.Up.URI = scheme(x.to.tls), x.out[x.uri[0]:x.uri[1]]
-	x.to.group.Begin(&x.s, r)
 	if n := h.conf.NextTries.V; n > 0 {
 		x.s.Tries = min(x.s.Tries, n)
 	}

@@ -186,6 +186,9 @@ func (a *answer) run(r *ngx.Request, st state) state {
 	o := &r.Out
 	o.Status, o.Reason, o.Length = a.status, nil, int64(len(text))
 	o.ContentType = r.MIMEType()
+	if out := r.DiscardBody(); out != ngx.Next {
+		return st.end(out)
+	}
 	if r.SendHead() != nil || len(text) > 0 && r.Write(text) != nil || r.Finish() != nil {
 		return st.end(ngx.Close)
 	}
