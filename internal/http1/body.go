@@ -39,14 +39,14 @@ func (c *conn) startBody(r *ngx.Request) {
 // ReadBody implements ngx.Wire.
 func (c *conn) ReadBody(r *ngx.Request, p []byte) (int, error) {
 	b := &c.x.body
-	if b.done {
-		return 0, io.EOF
-	}
 	if b.expect {
 		b.expect = false
 		if err := c.SendInterim(r, 100, nil); err != nil {
 			return 0, err
 		}
+	}
+	if b.done {
+		return 0, io.EOF
 	}
 	c.tc.SetReadTimeout(r.Scope.Core.ClientBodyTimeout.V)
 	if b.chunked {

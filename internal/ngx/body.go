@@ -52,8 +52,12 @@ func (r *Request) HasBody() bool { return r.Length > 0 || r.Chunked }
 // or the status to end with (400, 408, 413, 500), or Close.
 func (r *Request) ReadAll() Outcome {
 	m := r.Main
-	if m.Body.Read || !m.HasBody() {
+	if m.Body.Read {
+		return Next
+	}
+	if !m.HasBody() {
 		m.Body.Read = true
+		m.Wire.ReadBody(m, nil) // a client may wait for 100 Continue with a body of no bytes, too
 		return Next
 	}
 	err := m.Body.fill(m)

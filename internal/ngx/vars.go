@@ -138,6 +138,9 @@ func (vs *Vars) changeable(name string) (*Var, error) {
 	v := vs.byName[name]
 	if v == nil {
 		v = &Var{Name: name, slot: -1}
+		if p := vs.prefixOf(name); p != nil { // its own value holds where none was set
+			v.get, v.weak = p.Make(name[len(p.Name):]), true
+		}
 		vs.byName[name] = v
 	}
 	if v.fixed {

@@ -202,8 +202,8 @@ func (x *exchange) prepareBody() ngx.Outcome {
 		return ngx.Next
 	case !r.IsMain():
 		x.bodyLength = -1
-		if r.Body.Read && r.Body.Size > 0 {
-			x.bodyLength = r.Body.Size
+		if m := r.Main; r.HasBody() && m.Body.Read && m.Body.Size > 0 {
+			x.bodyLength = m.Body.Size
 		}
 		return ngx.Next
 	case !c.RequestBuffering.V && !r.Body.Read && r.HasBody() && (!r.Chunked || c.HTTPVersion.V == ngx.HTTP11):

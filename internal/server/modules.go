@@ -15,6 +15,7 @@ import (
 	"limpet/internal/limit"
 	"limpet/internal/location"
 	"limpet/internal/lua"
+	"limpet/internal/maps"
 	"limpet/internal/metrics"
 	"limpet/internal/mirror"
 	"limpet/internal/ngx"
@@ -23,6 +24,7 @@ import (
 	"limpet/internal/referer"
 	"limpet/internal/rewrite"
 	"limpet/internal/securelink"
+	"limpet/internal/ssi"
 	"limpet/internal/static"
 	"limpet/internal/stubstatus"
 	"limpet/internal/subfilter"
@@ -41,6 +43,7 @@ func (opt *Options) modules() []ngx.Module {
 		corevars.Module(),
 		location.Module(opt.remap()),
 		rewrite.Module(),
+		maps.Module(),
 		sticky.Module(sticky.Options{Legacy: opt.StickyLegacy}),
 		upstream.Module(),
 		lua.Module(lua.Options{Recognise: !opt.RunLua}),
@@ -68,6 +71,7 @@ func (opt *Options) modules() []ngx.Module {
 		addition.Module(),
 		subfilter.Module(),
 		charset.Module(),
+		ssi.Module(),
 		ngx.PostponeModule(),
 		gzip.Module(),
 		static.Ranges(),
