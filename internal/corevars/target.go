@@ -51,7 +51,8 @@ func uri(r *ngx.Request, b []byte) ([]byte, bool) { return append(b, r.Path...),
 
 func args(r *ngx.Request, b []byte) ([]byte, bool) { return append(b, r.Args...), len(r.Args) > 0 }
 
-func setArgs(r *ngx.Request, value []byte) { r.Args = value }
+// setArgs replaces the arguments; the URI as it was received no longer holds, so that proxy_pass makes one anew.
+func setArgs(r *ngx.Request, value []byte) { r.Args, r.PathChanged = value, true }
 
 func isArgs(r *ngx.Request, b []byte) ([]byte, bool) {
 	if len(r.Args) > 0 {

@@ -339,7 +339,7 @@ func containsFold(b []byte, word string) bool {
 func (h *headReader) host(ep *ngx.Endpoint, v []byte) error {
 	r := h.r
 	host, ok := validHost(r.Alloc(len(v))[:0], v)
-	if !ok && len(v) > 0 || !ok && r.Proto >= ngx.HTTP11 {
+	if !ok {
 		return &parseError{400, "client sent invalid host header"}
 	}
 	if r.Host != nil {

@@ -55,7 +55,10 @@ func validPort(b []byte) bool {
 
 // validLiteral checks the inside of [ ].
 func validLiteral(b []byte) bool {
-	for _, c := range b {
+	for i, c := range b {
+		if c == '.' && i > 0 && b[i-1] == '.' {
+			return false
+		}
 		if !isAlpha(c) && !isDigit(c) && !isHostMark(c) && c != ':' {
 			return false
 		}

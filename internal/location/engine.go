@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 
+	"limpet/internal/errlog"
 	"limpet/internal/ngx"
 	"limpet/internal/tcp"
 )
@@ -73,6 +74,10 @@ func (e *Engine) locate(r *ngx.Request) ngx.Outcome {
 	for {
 		r.Scope = r.Scope.Server
 		s, _ := find(r, r.Scope)
+		if r.MatchFailed {
+			r.MatchFailed = false
+			return ngx.Status(500)
+		}
 		if out := e.enter(r, s); out != ngx.Next {
 			return out
 		}
@@ -151,6 +156,10 @@ func (e *Engine) content(r *ngx.Request) ngx.Outcome {
 		if out := e.access(r); out != ngx.Next {
 			return out
 		}
+	}
+	if r.PathFree && r.Scope.Handler == nil && r.Scope.Core.Root.V.Alias {
+		r.Logf(errlog.Alert, `"alias" cannot be used in location "%s" where URI was rewritten`, r.Scope.Name)
+		return ngx.Status(500)
 	}
 	for _, step := range r.Scope.Steps[ngx.PreContent] {
 		if out := step(r); out != ngx.Next {

@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"hash/crc32"
-	"sort"
 	"strings"
 
 	lua "github.com/yuin/gopher-lua"
@@ -220,5 +219,3 @@ func quoteSQL(s string) string {
 	b.WriteByte('\'')
 	return b.String()
 }
-
-var _ = sort.Strings

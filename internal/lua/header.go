@@ -74,7 +74,6 @@ func (m *machine) getHeader(r *ngx.Request, name string) lua.LValue {
 		if o.Location != nil {
 			return lua.LString(o.Location)
 		}
-		return lua.LNil
 	case ngx.HeaderLastModified:
 		if !o.LastModified.IsZero() {
 			return lua.LString(o.LastModified.UTC().Format(ngx.TimeFormat))
@@ -184,7 +183,7 @@ func (m *machine) setKnown(r *ngx.Request, name string, values [][]byte) bool {
 			o.Length = n
 		}
 	case ngx.HeaderLocation:
-		o.Location = v
+		m.setLocation(r, v)
 	case ngx.HeaderServer:
 		o.Server = v
 	case ngx.HeaderDate:
@@ -199,6 +198,17 @@ func (m *machine) setKnown(r *ngx.Request, name string, values [][]byte) bool {
 		return false
 	}
 	return true
+}
+
+// setLocation sets the field as it is given: what begins with a slash isn't made absolute.
+func (m *machine) setLocation(r *ngx.Request, v []byte) {
+	r.Out.Header.Hide(ngx.HeaderLocation)
+	r.Out.Location = nil
+	if len(v) > 0 && v[0] == '/' {
+		r.Out.Header.AddID(ngx.HeaderLocation, v)
+	} else {
+		r.Out.Location = v
+	}
 }
 
 func (m *machine) responseHeaders(r *ngx.Request, limit int, raw bool) *lua.LTable {

@@ -171,7 +171,7 @@ func (m *machine) invoke(fn *lua.LFunction, what *call, nret int, args ...lua.LV
 	}
 	err = m.L.PCall(len(args), nret, nil)
 	if err != nil {
-		return lua.LNil, m.failed(err)
+		return lua.LNil, m.failed(err, fn)
 	}
 	if nret == 1 {
 		ret = m.L.Get(-1)
@@ -181,7 +181,7 @@ func (m *machine) invoke(fn *lua.LFunction, what *call, nret int, args ...lua.LV
 }
 
 // failed makes of an error what OpenResty logs, nil where the script ended itself by ngx.exit and its kin.
-func (m *machine) failed(err error) error {
+func (m *machine) failed(err error, fn *lua.LFunction) error {
 	if m.guard.stopped {
 		m.rt.stats.Stopped.Add(1)
 	} else if m.exiting(err) {
@@ -206,6 +206,9 @@ func (m *machine) failed(err error) error {
 		}
 	}
 	trace := traceback(ae.StackTrace)
+	if p := fn.Proto; p != nil && p.LineDefined > 0 {
+		trace = strings.Replace(trace, "in main chunk", fmt.Sprintf("in function <%s:%d>", p.SourceName, p.LineDefined), 1)
+	}
 	if m.phase.entry() {
 		return fmt.Errorf("runtime error: %s\nstack traceback:\ncoroutine 0:%s", msg, trace)
 	}
@@ -225,6 +228,7 @@ func traceback(t string) string {
 			continue
 		}
 		b.WriteByte('\n')
+		line = strings.Replace(line, "function (anonymous)", "function '?'", 1)
 		b.WriteString(strings.Replace(strings.Replace(line, "[G]:", "[C]:", 1), "[G] in", "[C]: in", 1))
 	}
 	return b.String()

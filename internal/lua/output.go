@@ -209,7 +209,7 @@ func (m *machine) redirect(L *lua.LState) int {
 			L.RaiseError(`unsafe byte "0x%02x" in redirect uri "%s"`, c, escapeControls(uri))
 		}
 	}
-	m.r.Out.Location = m.r.CopyString(uri)
+	m.setLocation(m.r, m.r.CopyString(uri))
 	m.exited, m.call.code = true, status
 	m.leave(L)
 	return 0

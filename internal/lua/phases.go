@@ -40,11 +40,6 @@ func addSteps(b *ngx.Build, s *ngx.Scope) error {
 		}
 		return sc
 	}
-	for _, set := range c.Sets.V {
-		one := *set
-		one.script = mark(set.script)
-		s.Add(setPhase(s), rt.setStep(&one))
-	}
 	if s == s.Server {
 		s.Add(ngx.ServerRewrite, rt.step(mark(c.ServerRewrite.V)))
 	}
@@ -62,14 +57,6 @@ func addSteps(b *ngx.Build, s *ngx.Scope) error {
 	}
 	s.Add(ngx.Log, rt.unpin)
 	return nil
-}
-
-// setPhase returns where set directives of a scope run.
-func setPhase(s *ngx.Scope) ngx.Phase {
-	if s == s.Server {
-		return ngx.ServerRewrite
-	}
-	return ngx.Rewrite
 }
 
 // machineFor returns a state for a request: the one that holds its ngx.ctx, or any.

@@ -2,10 +2,8 @@ package lua
 
 import (
 	"math"
-	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	lua "github.com/yuin/gopher-lua"
 )
@@ -111,6 +109,8 @@ func numText(n lua.LNumber) string {
 		return "inf"
 	case math.IsInf(f, -1):
 		return "-inf"
+	case f != f && math.Signbit(f):
+		return "-nan"
 	case f != f:
 		return "nan"
 	}
@@ -349,8 +349,3 @@ func (m *machine) openTable(t *lua.LTable) {
 	t.RawSetString("pack", lua.LNil)
 	_ = L
 }
-
-// now is a variable of the state's clock for tests only through synctest; OpenResty caches it a loop turn.
-func now() time.Time { return time.Now() }
-
-var _ = os.Getpid

@@ -6,7 +6,7 @@ import "strconv"
 // changes: nginx then writes it among the fields about the body, else among the others.
 func MakesLocationAbsolute(r *Request) bool {
 	loc := r.Out.Location
-	return len(loc) > 0 && loc[0] == '/' && r.Scope.Core.AbsoluteRedirect.V && (len(loc) == 1 || loc[1] != '/')
+	return len(loc) > 0 && loc[0] == '/' && r.Scope.Core.AbsoluteRedirect.V
 }
 
 // AppendLocation appends the Location field's value: as it is, or made absolute

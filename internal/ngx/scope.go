@@ -74,3 +74,11 @@ func (s *Scope) HasErrorPage(status int) bool {
 	}
 	return false
 }
+
+// Scripts is a Conf that takes other modules' steps into the script which rewrite,
+// set and if make of a block, so that set_by_lua runs in the order of the file.
+type Scripts interface {
+	nginxconf.Settings
+	// AddStep adds what make returns at the statement's place; make runs when the configuration is built.
+	AddStep(s *nginxconf.Setting, make func(b *Build) Step)
+}

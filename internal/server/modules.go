@@ -15,6 +15,7 @@ import (
 	"limpet/internal/limit"
 	"limpet/internal/location"
 	"limpet/internal/lua"
+	"limpet/internal/maps"
 	"limpet/internal/metrics"
 	"limpet/internal/mirror"
 	"limpet/internal/ngx"
@@ -42,6 +43,7 @@ func (opt *Options) modules() []ngx.Module {
 		corevars.Module(),
 		location.Module(opt.remap()),
 		rewrite.Module(),
+		maps.Module(),
 		sticky.Module(sticky.Options{Legacy: opt.StickyLegacy}),
 		upstream.Module(),
 		lua.Module(lua.Options{Recognise: !opt.RunLua}),
