@@ -145,8 +145,12 @@ func (rt *runtime) worker() (*machine, error) {
 	rt.nextID++
 	rt.mu.Unlock()
 	m, err := rt.newMachine(id)
-	if err != nil || rt.initWorker == nil {
-		return m, err
+	if err != nil {
+		return nil, err
+	}
+	defer m.guardGlobals()
+	if rt.initWorker == nil {
+		return m, nil
 	}
 	what := &call{phase: phaseInitWorker, conn: rt.serial.Add(1)}
 	if err := m.runCode(rt.initWorker.code, what); err != nil && !m.muted {

@@ -41,6 +41,7 @@ func (m *machine) openLibs() {
 	m.openString(g.RawGetString("string").(*lua.LTable))
 	m.openTable(g.RawGetString("table").(*lua.LTable))
 	m.openCoroutine(g.RawGetString("coroutine").(*lua.LTable))
+	g.RawGetString("math").(*lua.LTable).RawSetString("huge", lua.LNumber(math.Inf(1)))
 	m.openSafe(g)
 	jit := L.NewTable()
 	for k, v := range map[string]string{"version": "LuaJIT 2.1.0-beta3", "os": "Linux", "arch": "x64"} {
@@ -76,7 +77,7 @@ func (m *machine) openSafe(g *lua.LTable) {
 		if v := L.Get(1); v.Type() == lua.LTString || v.Type() == lua.LTNumber {
 			msg = m.tostring(L, v) + "\n"
 		}
-		L.Push(lua.LString(msg + "stack traceback:"))
+		L.Push(lua.LString(msg + "stack traceback:" + here(L)))
 		return 1
 	})
 	m.set(debug, "getinfo", func(L *lua.LState) int {
@@ -172,7 +173,7 @@ func (m *machine) concat(L *lua.LState) int {
 		size += len(s)
 	}
 	if size > maxString {
-		L.RaiseError("not enough memory")
+		raise(L, "not enough memory")
 	}
 	L.Push(lua.LString(strings.Join(parts, "")))
 	return 1
@@ -198,7 +199,7 @@ func (m *machine) concatMeta(L *lua.LState, n int) int {
 			if !ok {
 				bad = left
 			}
-			L.RaiseError("attempt to concatenate a %s value", bad.Type())
+			raise(L, "attempt to concatenate a %s value", bad.Type())
 		}
 		L.Push(mm)
 		L.Push(left)
@@ -334,13 +335,13 @@ func (m *machine) openTable(t *lua.LTable) {
 		for i := from; i <= to; i++ {
 			s, ok := text(tb.RawGetInt(i))
 			if !ok {
-				L.RaiseError("bad argument #1 to 'concat' (invalid value (%s) at index %d in table)", tb.RawGetInt(i).Type(), i)
+				raise(L, "bad argument #1 to 'concat' (invalid value (%s) at index %d in table)", tb.RawGetInt(i).Type(), i)
 			}
 			if b.WriteString(s); i < to {
 				b.WriteString(sep)
 			}
 			if b.Len() > maxString {
-				L.RaiseError("not enough memory")
+				raise(L, "not enough memory")
 			}
 		}
 		L.Push(lua.LString(b.String()))
