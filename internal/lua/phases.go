@@ -273,7 +273,7 @@ func (rt *runtime) filterStep(header, body *script) ngx.Step {
 				return ngx.Close
 			}
 			switch {
-			case what.exited && what.code >= 300:
+			case what.exited && what.code >= 300 && r.Replaced == 0 && !rt.replaced(r):
 				return ngx.Status(what.code)
 			case what.exited && what.code < 0:
 				return ngx.Close
@@ -284,6 +284,19 @@ func (rt *runtime) filterStep(header, body *script) ngx.Step {
 		}
 		return ngx.Next
 	}
+}
+
+// replaced reports whether header_filter_by_lua has replaced the request's answer
+// before: what it says of the error's own head then doesn't count.
+func (rt *runtime) replaced(r *ngx.Request) bool {
+	st := rt.slot.Get(r)
+	if st == nil {
+		st = &requestState{}
+		rt.slot.Put(r, st)
+	}
+	was := st.replaced
+	st.replaced = true
+	return was
 }
 
 // bodyChunk is ngx.arg in body_filter_by_lua.

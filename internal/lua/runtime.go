@@ -241,10 +241,10 @@ func (rt *runtime) take(m *machine) {
 
 // requestState is what Lua keeps with a request.
 type requestState struct {
-	ctx    *lua.LTable
-	pinned *machine // whose objects ctx holds; it isn't anybody else's until the request ends
-	body   bool     // the request's body was read
-	buf    []byte   // output for an HTTP/1.0 client
-	set    bool     // buf is in use
-	eof    bool     // the answer is complete
+	ctx      *lua.LTable
+	pinned   *machine // whose objects ctx holds; it isn't anybody else's until the request ends
+	replaced bool     // header_filter_by_lua put an error in the answer's place
+	buf      []byte   // output for an HTTP/1.0 client
+	set      bool     // buf is in use
+	eof      bool     // the answer is complete
 }

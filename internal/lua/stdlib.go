@@ -34,6 +34,8 @@ func (m *machine) openLibs() {
 	})
 	m.set(g, "print", func(L *lua.LState) int { return m.logAt(L, levelNotice, 1) })
 	m.set(g, concatName, m.concat)
+	m.set(g, "error", luaError)
+	m.set(g, "tonumber", toNumber)
 	m.set(g, "pcall", m.pcall)
 	m.set(g, "xpcall", m.xpcall)
 	m.set(g, "collectgarbage", func(L *lua.LState) int { L.Push(lua.LNumber(0)); return 1 })
@@ -349,4 +351,62 @@ func (m *machine) openTable(t *lua.LTable) {
 	})
 	t.RawSetString("pack", lua.LNil)
 	_ = L
+}
+
+// luaError is error: a message gets the place of the function at the level, unless that isn't Lua.
+func luaError(L *lua.LState) int {
+	v, level := L.Get(1), L.OptInt(2, 1)
+	if s, ok := text(v); ok && level > 0 {
+		if d, ok := L.GetStack(level); ok {
+			L.GetInfo("Sl", d, lua.LNil)
+			if d.What != "G" {
+				v = lua.LString(d.Source + ":" + strconv.Itoa(d.CurrentLine) + ": " + s)
+			}
+		}
+	}
+	L.Error(v, 0)
+	return 0
+}
+
+// toNumber is tonumber for decimal and hexadecimal numerals, and for other bases.
+func toNumber(L *lua.LState) int {
+	v := L.CheckAny(1)
+	if n, ok := v.(lua.LNumber); ok {
+		L.Push(n)
+		return 1
+	}
+	s, ok := v.(lua.LString)
+	if !ok {
+		L.Push(lua.LNil)
+		return 1
+	}
+	t := strings.ToLower(strings.TrimSpace(string(s)))
+	base := L.OptInt(2, 10)
+	if base != 10 {
+		n, err := strconv.ParseInt(t, base, 64)
+		if err != nil {
+			L.Push(lua.LNil)
+		} else {
+			L.Push(lua.LNumber(n))
+		}
+		return 1
+	}
+	digits := strings.TrimLeft(t, "+-")
+	if strings.HasPrefix(digits, "0x") {
+		if n, err := strconv.ParseUint(digits[2:], 16, 64); err == nil && len(t)-len(digits) < 2 {
+			f := float64(n)
+			if t[0] == '-' {
+				f = -f
+			}
+			L.Push(lua.LNumber(f))
+			return 1
+		}
+	}
+	f, err := strconv.ParseFloat(t, 64)
+	if err != nil && !math.IsInf(f, 0) || strings.ContainsAny(t, "_pxn") {
+		L.Push(lua.LNil)
+		return 1
+	}
+	L.Push(lua.LNumber(f))
+	return 1
 }
