@@ -36,6 +36,7 @@ type Check struct {
 	Rise     int           // passes in a row that turn it up
 	Port     int           // asked in place of the peer's own; 0: its own
 
+	identity  string // what makes it another check than those of the group, and than one before a reload
 	timeouts  timeouts
 	protocol  protocol
 	words     words
@@ -202,6 +203,10 @@ func (t *target) name() []byte { return t.members[0].peer.Name }
 // makes it another check than the one before the reload. A unique check shares its targets with
 // those of the same identity in other groups.
 func (s *Checks) add(b *ngx.Build, c *Check, identity string, unique bool) {
+	for s.has(c.Group, identity) { // the same directive in two locations
+		identity += " again"
+	}
+	c.identity = identity
 	s.list = append(s.list, c)
 	c.log = orLog(c.log, b.Log)
 	byAddr := make(map[string]*target)
@@ -211,6 +216,10 @@ func (s *Checks) add(b *ngx.Build, c *Check, identity string, unique bool) {
 		}
 		s.target(b, c, p, byAddr, identity, unique)
 	}
+}
+
+func (s *Checks) has(g *upstream.Group, identity string) bool {
+	return slices.ContainsFunc(s.list, func(c *Check) bool { return c.Group == g && c.identity == identity })
 }
 
 func orLog(l, other *errlog.Log) *errlog.Log {

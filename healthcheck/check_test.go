@@ -426,6 +426,7 @@ func TestReadingOfAnswers(t *testing.T) {
 		{"length", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabcd", "abc", true, false},
 		{"until the end", "HTTP/1.0 200 OK\r\n\r\nabc", "abc", false, false},
 		{"chunks", chunked + "2\r\nab\r\n1;x=y\r\nc\r\n0\r\nT: v\r\n\r\n", "abc", true, false},
+		{"chunks win over a length", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", "abc", true, false},
 		{"limit in a chunk", chunked + "20\r\n" + strings.Repeat("z", 32) + "\r\n0\r\n\r\n", strings.Repeat("z", 16), false, false},
 		{"limit of a length", "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + strings.Repeat("z", 99), strings.Repeat("z", 16), false, false},
 		{"no content", "HTTP/1.1 204 No\r\nContent-Length: 3\r\n\r\n", "", true, false},

@@ -5,9 +5,6 @@ import (
 	"limpet/nginxconf"
 )
 
-// minShm is the least check_shm_size.
-const minShm = 1 << 20
-
 // Conf holds the directives of checks at one level.
 type Conf struct {
 	check   checkSpec         // of an upstream block
@@ -41,11 +38,11 @@ func (c *Conf) Directives() []nginxconf.Directive {
 }
 
 // vars lists the variables of upstream_probe.
-func (m *module) vars() []ngx.Variable {
+func vars() []ngx.Variable {
 	show := func(name string, get func(p *probing) []byte, doc string) ngx.Variable {
 		return ngx.Variable{Name: name, Doc: doc, Get: func(r *ngx.Request, dst []byte) ([]byte, bool) {
-			p := m.probe.Get(r)
-			if p == nil {
+			p, ok := r.Passed.(*probing)
+			if !ok {
 				return dst, false
 			}
 			return append(dst, get(p)...), true

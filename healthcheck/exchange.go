@@ -48,12 +48,11 @@ type exchange struct {
 	conn     *tcp.Conn
 	deadline time.Time
 	in       []byte // what was received
-	out      []byte // scratch for what is sent
 	keep     bool   // the connection can be used again
 	reused   bool   // the connection served a probe before
 	answer   answer
-	caps     []int        // scratch for regular expressions
 	req      *ngx.Request // for variables; made on first use
+	probing  probing      // of req
 
 	// How it failed.
 	at      step

@@ -21,7 +21,12 @@ import (
 	"limpet/upstream"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(backendEnv) != "" {
+		runBackend()
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // blocks is the blocks that the tests' configurations need.
 type blocks struct{}
@@ -35,20 +40,25 @@ func (*blocks) Directives() []nginxconf.Directive {
 	}
 }
 
-// load reads and builds the inside of an http block. old may be nil.
-func load(t *testing.T, text string, old *ngx.Build, opt Options) (*ngx.Build, error) {
-	t.Helper()
+func testModules(opt Options) []ngx.Module {
 	mods := []ngx.Module{
 		{Name: "blocks", Conf: func() nginxconf.Settings { return new(blocks) }},
 		ngx.CoreModule(), upstream.Module(), proxyModule(), Module(opt),
 	}
-	mods = append(mods, ngx.VarModule(mods))
+	return append(mods, ngx.VarModule(mods))
+}
+
+// load reads and builds the inside of an http block. old may be nil.
+func load(t testing.TB, text string, old *ngx.Build, opt Options) (*ngx.Build, error) {
+	t.Helper()
+	mods, building := testModules(opt), testModules(opt) // as the server, which makes them anew to build
 	var confs []nginxconf.Module
 	for _, m := range mods {
 		if m.Conf != nil {
 			confs = append(confs, nginxconf.Module{Name: m.Name, Conf: m.Conf})
 		}
 	}
+	mods = building
 	config, err := nginxconf.Load("nginx.conf", nginxconf.Options{Modules: confs, Offline: true,
 		ReadFile: func(string) ([]byte, error) { return []byte("http {\n" + text + "\n}\n"), nil }})
 	if err != nil {
@@ -92,7 +102,7 @@ func walk(b *ngx.Build, mods []ngx.Module, lv *nginxconf.Level) error {
 }
 
 // must is load without an error.
-func must(t *testing.T, text string, old *ngx.Build) *ngx.Build {
+func must(t testing.TB, text string, old *ngx.Build) *ngx.Build {
 	t.Helper()
 	b, err := load(t, text, old, Options{})
 	if err != nil {
@@ -101,12 +111,12 @@ func must(t *testing.T, text string, old *ngx.Build) *ngx.Build {
 	return b
 }
 
-func logFile(t *testing.T) string {
+func logFile(t testing.TB) string {
 	return filepath.Join(os.TempDir(), "limpet-"+regexp.MustCompile(`\W`).ReplaceAllString(t.Name(), "-")+".log")
 }
 
 // logged returns the log's lines without date, process and thread, and empties the log.
-func logged(t *testing.T) string {
+func logged(t testing.TB) string {
 	t.Helper()
 	name := logFile(t)
 	t.Cleanup(func() { os.Remove(name) })

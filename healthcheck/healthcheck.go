@@ -41,10 +41,9 @@ type Options struct {
 	ExpectAlive string
 }
 
-// module is the module while one configuration is made.
+// module is the module; while a configuration is made there may be several, so it keeps nothing.
 type module struct {
-	opt   Options
-	probe ngx.Slot[*probing] // of the requests that probes evaluate variables with
+	opt Options
 }
 
 // Module returns the module of active checks. It stands behind the modules that
@@ -54,7 +53,7 @@ func Module(opt Options) ngx.Module {
 	return ngx.Module{
 		Name:   "healthcheck",
 		Conf:   func() nginxconf.Settings { return &Conf{check: newCheckSpec()} },
-		Vars:   m.vars,
+		Vars:   vars,
 		Config: m.config,
 		Scope:  m.scope,
 	}
@@ -63,7 +62,6 @@ func Module(opt Options) ngx.Module {
 // config builds the checks of upstream blocks and sees to it that all checks of
 // the configuration run while it is in force.
 func (m *module) config(b *ngx.Build) error {
-	m.probe = ngx.NewSlot[*probing](b)
 	s := ngx.Shared[Checks](b)
 	p := ngx.Keep(b, "healthcheck", newProber)
 	s.prober = p

@@ -57,7 +57,7 @@ func (m *module) scope(b *ngx.Build, s *ngx.Scope) error {
 		if !ok || l.Group == nil {
 			return nginxconf.Errorf(p.at.File, p.at.Line, `"%s" directive needs a "proxy_pass" to a group of servers without variables in its location`, p.at.Name)
 		}
-		if err := m.buildProbe(b, s, p, l); err != nil {
+		if err := buildProbe(b, s, p, l); err != nil {
 			return err
 		}
 	}
@@ -65,8 +65,8 @@ func (m *module) scope(b *ngx.Build, s *ngx.Scope) error {
 }
 
 // buildProbe builds a check of a location.
-func (m *module) buildProbe(b *ngx.Build, s *ngx.Scope, p *probeSpec, l Location) error {
-	h := &locationHTTP{spec: p, location: l, scope: s, slot: m.probe}
+func buildProbe(b *ngx.Build, s *ngx.Scope, p *probeSpec, l Location) error {
+	h := &locationHTTP{spec: p, location: l, scope: s}
 	if p.matchName != "" {
 		h.match = nginxconf.Of[*Conf](s.Level.Up(nginxconf.HTTP)).matches[p.matchName]
 		if h.match == nil {
@@ -84,7 +84,7 @@ func (m *module) buildProbe(b *ngx.Build, s *ngx.Scope, p *probeSpec, l Location
 		c.requests = 1 << 30
 	}
 	checks := ngx.Shared[Checks](b)
-	checks.add(b, c, p.identity(), false)
+	checks.add(b, c, p.identity()+" "+s.Name, false)
 	checks.each(c)
 	return nil
 }
@@ -94,7 +94,6 @@ type locationHTTP struct {
 	spec     *probeSpec
 	location Location
 	scope    *ngx.Scope
-	slot     ngx.Slot[*probing]
 	match    *match // nil without
 	wantBody bool
 
@@ -112,7 +111,7 @@ type probing struct {
 func (h *locationHTTP) ask(x *exchange) bool {
 	// The request is made once: without a client its variables don't change.
 	h.once.Do(func() {
-		h.request = h.location.Head(nil, x.request(h.scope, h.slot, h.spec.name), h.spec.method, h.spec.uri, h.spec.keepalive > 0)
+		h.request = h.location.Head(nil, x.request(h.scope, h.spec.name, nil), h.spec.method, h.spec.uri, h.spec.keepalive > 0)
 	})
 	if !x.send(h.request) {
 		return false
@@ -143,9 +142,9 @@ func (h *locationHTTP) judge(x *exchange, noBody bool) bool {
 	}
 	x.keep = whole && !a.close && h.spec.keepalive > 0
 	switch {
-	case h.match != nil && !h.match.header(&a.header, x.caps[:0]):
+	case h.match != nil && !h.match.header(&a.header):
 		return x.judge(Mismatch, errMatchHeader)
-	case h.match != nil && !h.match.body(a.body, x.caps[:0]):
+	case h.match != nil && !h.match.body(a.body):
 		return x.judge(Mismatch, errMatchBody)
 	case !h.variables(x):
 		return x.judge(Mismatch, errMatchRequire)
@@ -159,10 +158,9 @@ func (h *locationHTTP) variables(x *exchange) bool {
 	if h.spec.test == nil && (h.match == nil || len(h.match.require) == 0) {
 		return true
 	}
-	r := x.request(h.scope, h.slot, h.spec.name)
+	r := x.request(h.scope, h.spec.name, x.answer.body)
 	r.Status, r.UpHead = x.answer.status, x.answer.header
 	r.Tries = append(r.Tries, ngx.Try{Peer: x.target.name(), Status: x.answer.status, Length: int64(len(x.answer.body))})
-	h.slot.Get(r).body = x.answer.body
 	ok := h.spec.test == nil || holds(h.spec.test.Bytes(r))
 	if h.match != nil {
 		for i := range h.match.require {
@@ -174,7 +172,7 @@ func (h *locationHTTP) variables(x *exchange) bool {
 }
 
 // request returns a request without a client, for variables.
-func (x *exchange) request(s *ngx.Scope, slot ngx.Slot[*probing], name string) *ngx.Request {
+func (x *exchange) request(s *ngx.Scope, name string, body []byte) *ngx.Request {
 	if x.req == nil {
 		nobody, _ := net.Pipe()
 		x.req = &ngx.Request{Client: &ngx.Client{Conn: tcp.New(nobody), Text: []byte("unix:"), Unix: true}}
@@ -182,6 +180,7 @@ func (x *exchange) request(s *ngx.Scope, slot ngx.Slot[*probing], name string) *
 	r := x.req
 	r.Reset()
 	r.Scope, r.Scheme, r.Start = s, "http", time.Now()
-	slot.Put(r, &probing{name: name})
+	x.probing = probing{name, body}
+	r.Passed = &x.probing
 	return r
 }

@@ -302,3 +302,27 @@ func TestProbeModes(t *testing.T) {
 		})
 	}
 }
+
+// The same check in two locations is two checks with streaks of their own.
+func TestSameCheckInTwoLocations(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := must(t, "upstream hc { server 127.0.0.1:81; }\nserver { location /a { proxy_pass hc; health_check fails=2; } location /b { proxy_pass hc; health_check fails=2; } }", nil)
+		fake(b, nil)
+		b.Start()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if got := states(b, "hc"); got != "U" {
+			t.Errorf("after one failure of each: %s", got)
+		}
+		n := 0
+		Of(b).Each(func(r Report) {
+			if n++; r.Checks != 1 || r.Failed != 1 {
+				t.Errorf("%d checks, %d failures", r.Checks, r.Failed)
+			}
+		})
+		if n != 2 {
+			t.Errorf("%d checks", n)
+		}
+		b.Retire()
+	})
+}

@@ -165,9 +165,9 @@ func (m *match) status(code int) bool {
 	return true
 }
 
-func (m *match) header(h *ngx.Header, caps []int) bool {
+func (m *match) header(h *ngx.Header) bool {
 	for _, t := range m.headers {
-		if t.agrees(h, caps) == t.not {
+		if t.agrees(h) == t.not {
 			return false
 		}
 	}
@@ -175,7 +175,7 @@ func (m *match) header(h *ngx.Header, caps []int) bool {
 }
 
 // agrees reports whether any field of the name is as the test says, before a negation.
-func (t *headerTest) agrees(h *ngx.Header, caps []int) bool {
+func (t *headerTest) agrees(h *ngx.Header) bool {
 	for i := range h.Fields {
 		f := &h.Fields[i]
 		if !ngx.EqualFold(f.Name, t.name) {
@@ -187,7 +187,7 @@ func (t *headerTest) agrees(h *ngx.Header, caps []int) bool {
 				return true
 			}
 		case t.re != nil:
-			if _, ok := t.re.Match(f.Value, caps); ok {
+			if _, ok := t.re.Match(f.Value, nil); ok {
 				return true
 			}
 		default:
@@ -197,9 +197,9 @@ func (t *headerTest) agrees(h *ngx.Header, caps []int) bool {
 	return false
 }
 
-func (m *match) body(b []byte, caps []int) bool {
+func (m *match) body(b []byte) bool {
 	for _, t := range m.bodies {
-		if _, ok := t.re.Match(b, caps); ok == t.not {
+		if _, ok := t.re.Match(b, nil); ok == t.not {
 			return false
 		}
 	}

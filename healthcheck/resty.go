@@ -47,11 +47,11 @@ func SpawnResty(b *ngx.Build, r Resty) error {
 	}
 	s := ngx.Shared[Checks](b)
 	identity := r.identity()
-	if slices.ContainsFunc(s.list, func(c *Check) bool { return c.Group == g && c.Name == identity }) {
+	if s.has(g, identity) {
 		return nil
 	}
 	c := &Check{
-		Group: g, Dialect: "resty", Name: identity, Type: "http", Interval: max(r.Interval, 2*time.Millisecond),
+		Group: g, Dialect: "resty", Type: "http", Interval: max(r.Interval, 2*time.Millisecond),
 		Fall: max(r.Fall, 1), Rise: max(r.Rise, 1), Port: r.Port,
 		protocol: &restyHTTP{request: r.Request, valid: r.ValidStatuses}, words: restyWords{}, requests: 1,
 	}

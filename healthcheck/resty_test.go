@@ -382,3 +382,39 @@ nginx_upstream_status_info{name="nochk",status="UNKNOWN"} 1
 		}
 	})
 }
+
+func TestAlternatingResultsFlipNothing(t *testing.T) {
+	m := new(Mark)
+	for i := range 20 {
+		if _, flipped := m.judge(i%2 == 0, 2, 2); flipped {
+			t.Fatalf("flipped at %d", i)
+		}
+	}
+	if n, flipped := m.judge(false, 2, 2); n != 2 || !flipped {
+		t.Errorf("the second failure in a row: %d, %t", n, flipped)
+	}
+	for i := range 20 { // it is down
+		if _, flipped := m.judge(i%2 == 0, 2, 2); flipped {
+			t.Fatalf("came up at %d", i)
+		}
+	}
+}
+
+// A reload neither loses a check's rhythm nor makes it ask everybody at once.
+func TestRhythmGoesOnOverReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		text := `upstream hc { server 127.0.0.1:81; }`
+		same := func(*Resty) {}
+		b := must(t, text, nil)
+		n := fake(b, map[string]func(net.Conn){"127.0.0.1:81": replies(ok200)})
+		spawn(t, b, same)
+		b.Start()
+		time.Sleep(2500 * time.Millisecond)
+		b = reload(t, b, text, same)
+		time.Sleep(2 * time.Second)
+		b.Retire()
+		if got, want := n.dialled(), "127.0.0.1:81@0s 127.0.0.1:81@2s 127.0.0.1:81@4s"; got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	})
+}

@@ -1,8 +1,12 @@
 package sticky
 
 import (
+	"fmt"
+	"os"
 	"strconv"
+	"strings"
 
+	"limpet/internal/errlog"
 	"limpet/internal/ngx"
 	"limpet/nginxconf"
 	"limpet/upstream"
@@ -10,9 +14,11 @@ import (
 
 // common is what all policies of a configuration share.
 type common struct {
-	decisions *decisions
-	legacy    []string
-	keys      keys
+	decisions              *decisions
+	legacy                 []string
+	keys                   keys
+	file                   *Conf // of the file's own level; nil without the module
+	noFallback, hideCookie ngx.Slot[bool]
 }
 
 func shared(b *ngx.Build) *common {
@@ -23,8 +29,48 @@ func shared(b *ngx.Build) *common {
 	return c
 }
 
+// takeLegacy sorts the items of --sticky-legacy into names and keys.
+func (c *common) takeLegacy(b *ngx.Build, items []string) error {
+	for _, item := range items {
+		dialect, key, ok := strings.Cut(item, "=")
+		if !ok {
+			c.legacy = append(c.legacy, item)
+			continue
+		}
+		lists := map[string]*[]string{"haproxy": &c.keys.haproxy, "caddy": &c.keys.caddy, "angie": &c.keys.angie, "hmac": &c.keys.hmac}
+		list := lists[dialect]
+		if list == nil {
+			return fmt.Errorf(`--sticky-legacy: "%s" isn't a dialect with a key: angie, caddy, haproxy, hmac`, dialect)
+		}
+		if file, is := strings.CutPrefix(key, "@"); is {
+			if b.Offline {
+				continue
+			}
+			var err error
+			if key, err = readKey(file); err != nil {
+				return fmt.Errorf("--sticky-legacy: %w", err)
+			}
+		}
+		*list = append(*list, key)
+	}
+	return nil
+}
+
+// readKey returns a key file's content without the newline at its end.
+func readKey(name string) (string, error) {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return "", fmt.Errorf(`open() "%s" failed %s`, name, errlog.Errno(err))
+	}
+	key := strings.TrimRight(string(text), "\r\n")
+	if key == "" {
+		return "", fmt.Errorf(`key file "%s" is empty`, name)
+	}
+	return key, nil
+}
+
 // newPolicy returns a policy of a group, without reader and writer, that goes on
-// with what the configuration before has counted.
+// with what the configuration before has counted. -t tells of it.
 func newPolicy(b *ngx.Build, g *upstream.Group, s *nginxconf.Setting, dialect string) *Policy {
 	p := &Policy{group: g, dialect: dialect, where: s.File + ":" + strconv.Itoa(s.Line), decisions: shared(b).decisions}
 	p.stats = ngx.Keep(b, "sticky "+g.Name, newStats)
@@ -32,20 +78,34 @@ func newPolicy(b *ngx.Build, g *upstream.Group, s *nginxconf.Setting, dialect st
 		q := p.peerAt(at)
 		p.clients = append(p.clients, ngx.Keep(b, "sticky clients "+g.Name+" "+string(q.Name), func() *clientTable { return new(clientTable) }))
 	}
+	p.note(b, `upstream "%s" is sticky as by %s`, g.Name, dialect)
 	return p
 }
 
-// readCookie makes the policy read the cookie of that name, and those of --sticky-legacy.
-func (p *Policy) readCookie(b *ngx.Build, name string, exact bool, own func(q *upstream.Peer, at int) []spelled) *cookieReader {
-	c := shared(b)
-	r := &cookieReader{name: name, exact: exact, legacy: c.legacy, none: newWishes()}
-	r.index = newIndex(p.group, &c.keys, own, nil)
-	p.read = r
-	return r
+// note tells something about the directive at -t.
+func (p *Policy) note(b *ngx.Build, format string, args ...any) {
+	b.Notice("notice", "%s in %s", fmt.Sprintf(format, args...), p.where)
 }
 
-// written returns the value to write for each position: the first of a peer's own.
-func written(g *upstream.Group, own func(q *upstream.Peer, at int) []spelled) []string {
+// ownValues returns the values that a dialect takes for its own for a peer at a
+// position; the first is the one it writes.
+type ownValues func(q *upstream.Peer, at int) []spelled
+
+// cookieOf returns a reader of the cookie of that name, and of those of
+// --sticky-legacy. more are the keys of this group beside those of the command line.
+func (p *Policy) cookieOf(b *ngx.Build, name string, own ownValues, more keys) *cookieReader {
+	c := shared(b)
+	return &cookieReader{name: name, legacy: c.legacy, none: newWishes(), index: newIndex(p.group, c.keys.and(more), own, nil)}
+}
+
+// and returns the keys of both.
+func (k keys) and(more keys) *keys {
+	join := func(a, b []string) []string { return append(a[:len(a):len(a)], b...) }
+	return &keys{join(k.hmac, more.hmac), join(k.angie, more.angie), join(k.haproxy, more.haproxy), join(k.caddy, more.caddy)}
+}
+
+// written returns the value to write for each position.
+func (own ownValues) written(g *upstream.Group) []string {
 	values := make([]string, len(g.Peers))
 	for at := range values {
 		values[at] = own(peerAt(g, at), at)[0].value

@@ -37,6 +37,11 @@ func TestCookieIsReadAsNginxDoes(t *testing.T) {
 		{"nothing", "", "-"},
 		{"semicolons", ";;;", "-"},
 		{"semicolons before", ";;route=v", "v"},
+		{"a tab is no blank", "a=b;\troute=v", "-"},
+		{"nor before =", "route\t=v", "-"},
+		{"nor behind =", "route=\tv", "\tv"},
+		{"blanks only", "route=  ;x=y", ""},
+		{"blank cookies before", "a=b; ;route=v", "v"},
 		{"second line", "a=b\nroute=v", "v"},
 		{"first line wins", "route=v\nroute=w", "v"},
 	} {
@@ -77,7 +82,7 @@ func FuzzCookie(f *testing.F) {
 	for _, s := range []string{"route=v", "a=b; route=v", "route; route=v", "route = \"x\"; ", ";=;;route", "route=MTI3~x|y", "\x00route=\xff"} {
 		f.Add([]byte(s))
 	}
-	x := &index{wishes: map[string]*forms{"v": {}}, longest: 1}
+	x := &index{values: map[string]meaning{"v": {of: newForms(nil, false)}}, longest: 1}
 	f.Fuzz(func(t *testing.T, line []byte) {
 		before := string(line)
 		start, from, end, ok := scan(line, "route", false)

@@ -9,7 +9,6 @@ const (
 	Hit                 // it got its peer
 	Miss                // its wish named no peer of the group
 	Moved               // its peer couldn't be asked, or failed, and it got another
-	numStatus
 )
 
 // String returns the word as logs and metrics show it.
@@ -34,7 +33,7 @@ const (
 	PeerFull                   // the peer has reached max_conns
 	Backup                     // the peer is a backup peer and primary ones serve
 	Retried                    // the peer was asked and failed
-	numReasons
+	NumReasons
 )
 
 // String returns the reason as $sticky_reason shows it.
@@ -74,7 +73,7 @@ type decision struct {
 }
 
 // decisions holds one of each kind, so that deciding allocates nothing.
-type decisions [numReasons][numAnswers]decision
+type decisions [NumReasons][numAnswers]decision
 
 func newDecisions() *decisions {
 	d := new(decisions)

@@ -9,12 +9,31 @@ import (
 // index finds the wish that a value stands for. It holds every spelling of every
 // peer, and is read-only once built.
 type index struct {
-	wishes  map[string]*forms
+	values  map[string]meaning
 	longest int // length of the longest value: longer ones aren't looked up
 }
 
-// forms are the wishes for one value by how it was found.
-type forms [3]wish
+// meaning is what a value says.
+type meaning struct {
+	of       *forms
+	spelling Spelling
+	own      bool // as the configured dialect writes it
+}
+
+// forms are the wishes for some peers by how their value was found.
+type forms struct {
+	own, other, legacy wish
+	shared             bool // by several peers' values
+}
+
+func newForms(peers []*upstream.Peer, shared bool) *forms {
+	return &forms{
+		own:    wish{peers: peers, reason: Valid, fresh: true},
+		other:  wish{peers: peers, reason: OtherDialect},
+		legacy: wish{peers: peers, reason: LegacyName},
+		shared: shared,
+	}
+}
 
 // form says how a value was found.
 type form uint8
@@ -25,78 +44,96 @@ const (
 	legacy              // under a name of --sticky-legacy
 )
 
+// spellingsPerPeer is about how many distinct values name a peer.
+const spellingsPerPeer = 28
+
 // newIndex builds the index of a group. own returns the values that the
-// configured dialect writes or reads as its own for a peer, the written one first; they take precedence.
+// configured dialect writes or reads as its own for a peer; they take precedence.
 // Where several peers have one value as their own (a route), it names them all.
-func newIndex(g *upstream.Group, k *keys, own func(p *upstream.Peer, at int) []spelled, skip func(Spelling) bool) *index {
-	x := &index{wishes: make(map[string]*forms)}
+func newIndex(g *upstream.Group, k *keys, own ownValues, skip func(Spelling) bool) *index {
 	n := len(g.Peers)
+	x := &index{values: make(map[string]meaning, n*spellingsPerPeer)}
+	each := make([]*forms, n)
 	for at := range n {
 		p := peerAt(g, at)
+		each[at] = newForms([]*upstream.Peer{p}, false)
 		for _, v := range own(p, at) {
-			x.add(v, p, true)
+			x.add(v, each[at], true)
 		}
 	}
+	var indices []spelled // last: names may be numbers, too
 	for at := range n {
-		p := peerAt(g, at)
-		for _, v := range spellings(p, at, k) {
-			if skip == nil || !skip(v.spelling) {
-				x.add(v, p, false)
+		for _, v := range spellings(peerAt(g, at), at, k) {
+			switch {
+			case skip != nil && skip(v.spelling):
+			case v.spelling == Index:
+				indices = append(indices, v)
+			default:
+				x.add(v, each[at], false)
 			}
 		}
+	}
+	for at, v := range indices {
+		x.add(v, each[at], false)
 	}
 	return x
 }
 
-func (x *index) add(v spelled, p *upstream.Peer, own bool) {
+// add gives a value a meaning, unless it has one that goes before: the configured
+// dialect's before another's, an earlier spelling's before a later one's.
+func (x *index) add(v spelled, f *forms, own bool) {
 	if v.value == "" {
 		return
 	}
 	x.longest = max(x.longest, len(v.value))
-	w := x.wishes[v.value]
-	if w == nil {
-		w = &forms{{reason: OtherDialect}, {reason: OtherDialect}, {reason: LegacyName}}
-		if own {
-			w[exact].reason, w[exact].fresh = Valid, true
+	have, ok := x.values[v.value]
+	switch p := f.own.peers[0]; {
+	case !ok:
+		x.values[v.value] = meaning{f, v.spelling, own}
+	case have.own != own || have.spelling != v.spelling || have.of.own.names(p):
+	default:
+		peers := append(have.of.own.peers[:len(have.of.own.peers):len(have.of.own.peers)], p)
+		if have.of.shared {
+			peers = append(have.of.own.peers, p)
 		}
-		for i := range w {
-			w[i].spelling = v.spelling
-		}
-		x.wishes[v.value] = w
-	} else if w[exact].fresh != own || w[exact].spelling != v.spelling || w[exact].names(p) {
-		return // the configured dialect's meaning goes before another's, a name's first before its second
-	}
-	for i := range w {
-		w[i].peers = append(w[i].peers, p)
+		x.values[v.value] = meaning{newForms(peers, true), v.spelling, own}
 	}
 }
 
 // look returns the wish that a value stands for, nil when it names no peer.
-func (x *index) look(value []byte, f form) *wish {
+func (x *index) look(value []byte, f form) (*wish, Spelling) {
 	if len(value) > x.longest {
-		return nil
+		return nil, NumSpellings
 	}
-	if w := x.wishes[string(value)]; w != nil {
-		return &w[f]
+	m, ok := x.values[string(value)]
+	switch {
+	case !ok:
+		return nil, NumSpellings
+	case f == legacy:
+		return &m.of.legacy, m.spelling
+	case f == exact && m.own:
+		return &m.of.own, m.spelling
 	}
-	return nil
+	return &m.of.other, m.spelling
 }
 
 // lookLoose is look for values as other dialects dress them up: in quotes (Envoy),
-// with stamps behind | (HAProxy, Tengine), before the application's own value and ~ (their prefix modes).
-func (x *index) lookLoose(value []byte, f form) *wish {
-	if w := x.look(value, f); w != nil {
-		return w
+// with dates behind | (HAProxy, Tengine), before the application's own value and ~
+// (their prefix modes) or a blank (transfer of nginx-sticky-module-ng).
+func (x *index) lookLoose(value []byte, f form) (*wish, Spelling) {
+	w, sp := x.look(value, f)
+	if w != nil {
+		return w, sp
 	}
 	f = max(f, dressed)
 	if n := len(value); n > 1 && value[0] == '"' && value[n-1] == '"' {
 		value = value[1 : n-1]
-		if w := x.look(value, f); w != nil {
-			return w
+		if w, sp = x.look(value, f); w != nil {
+			return w, sp
 		}
 	}
-	if i := bytes.IndexAny(value, "|~"); i > 0 {
+	if i := bytes.IndexAny(value, "|~ "); i > 0 {
 		return x.look(value[:i], f)
 	}
-	return nil
+	return nil, NumSpellings
 }

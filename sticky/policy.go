@@ -27,8 +27,9 @@ type Policy struct {
 
 // reader finds a client's wish in a request.
 type reader interface {
-	// wish is asked at a session's first try. It may change the request's cookies.
-	wish(s *upstream.Session) *wish
+	// wish is asked once a session; the spelling is NumSpellings where no cookie or
+	// route names a peer. It may change the request's cookies.
+	wish(s *upstream.Session) (*wish, Spelling)
 }
 
 // writer puts the client's peer into the answer. at is the peer's position, fresh
@@ -44,10 +45,9 @@ type writer interface {
 
 // wish is what a client's request says of its peer. It is read-only.
 type wish struct {
-	peers    []*upstream.Peer // that it names, in the file's order; none for a first visit
-	reason   Reason
-	spelling Spelling
-	fresh    bool // as the configured dialect writes it
+	peers  []*upstream.Peer // that it names, in the file's order; none for a first visit
+	reason Reason
+	fresh  bool // its value is as the configured dialect writes it
 }
 
 // strictness says when a request is refused rather than balanced.
@@ -60,16 +60,18 @@ const (
 	strictFirst            // also when it names none at all
 )
 
+// Begun implements upstream.Sticky.
+func (p *Policy) Begun(s *upstream.Session) {
+	w, sp := p.read.wish(s)
+	s.Mark = w
+	if sp < NumSpellings {
+		p.stats.see(s.Request, sp)
+	}
+}
+
 // Choose implements upstream.Sticky.
 func (p *Policy) Choose(s *upstream.Session) *upstream.Peer {
-	w, ok := s.Mark.(*wish)
-	if !ok {
-		w = p.read.wish(s)
-		s.Mark = w
-		if w.reason.Status() == Hit {
-			p.stats.see(s.Request, w.spelling)
-		}
-	}
+	w := wishOf(s)
 	peer := p.candidate(s, w)
 	s.Refusal = 0
 	if p.refuses(s, w) {
@@ -114,7 +116,7 @@ func (p *Policy) refuses(s *upstream.Session, w *wish) bool {
 
 // Chosen implements upstream.Sticky.
 func (p *Policy) Chosen(s *upstream.Session, q *upstream.Peer) {
-	w, at := p.wishOf(s), p.position(q)
+	w, at := wishOf(s), p.position(q)
 	if at < 0 {
 		return
 	}
@@ -136,7 +138,7 @@ func (p *Policy) Chosen(s *upstream.Session, q *upstream.Peer) {
 
 // record notes the decision for the variables and counts it.
 func (p *Policy) record(s *upstream.Session, reason Reason, a answer) {
-	p.stats.outcomes[reason.Status()].Add(1)
+	p.stats.reasons[reason].Add(1)
 	d := &p.decisions[reason][a]
 	if before, ok := s.Request.Sticky.(*decision); ok && s.Number > 1 {
 		d = &decision{reason, a, before}
@@ -146,7 +148,7 @@ func (p *Policy) record(s *upstream.Session, reason Reason, a answer) {
 
 // Answered implements upstream.Sticky.
 func (p *Policy) Answered(s *upstream.Session, q *upstream.Peer) {
-	w, at := p.wishOf(s), p.position(q)
+	w, at := wishOf(s), p.position(q)
 	if at < 0 {
 		return
 	}
@@ -174,13 +176,8 @@ func (p *Policy) Ended(s *upstream.Session, q *upstream.Peer, out upstream.Outco
 	}
 }
 
-// wishOf returns the session's wish; none where a script chose the peer and Choose wasn't asked.
-func (p *Policy) wishOf(s *upstream.Session) *wish {
-	if w, ok := s.Mark.(*wish); ok {
-		return w
-	}
-	return &wish{}
-}
+// wishOf returns the session's wish.
+func wishOf(s *upstream.Session) *wish { return s.Mark.(*wish) }
 
 func (w *wish) names(q *upstream.Peer) bool {
 	for _, own := range w.peers {

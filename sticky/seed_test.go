@@ -41,7 +41,7 @@ func TestCookieComesBeforeThePeersOwn(t *testing.T) {
 
 func TestUnknownValuesAreFirstVisits(t *testing.T) {
 	upper := "7F3797D6A7E152C9AE2760FC816C6014"
-	for _, v := range []string{"", "x", upper, md5of18081 + " ", md5of18081 + "0", md5of18081[:31], md5hex("127.0.0.1:9"), "\x00\xff", "%37", string(make([]byte, 8000))} {
+	for _, v := range []string{"", "x", upper, " " + "x", md5of18081 + "0", md5of18081[:31], md5hex("127.0.0.1:9"), "\x00\xff", "%37", string(make([]byte, 8000))} {
 		s := open(t, three, nil)
 		got := s.visit(visit{cookies: []string{"route=" + v + "; x=y"}})
 		got.check(t, "18081", seed18081)
@@ -114,6 +114,12 @@ func BenchmarkSticky(b *testing.B) {
 	for _, bc := range []struct{ name, cookie string }{{"without cookie", ""}, {"hit", "session=0123456789abcdef; route=" + md5of18081}} {
 		b.Run(bc.name, func(b *testing.B) { benchmark(b, three, bc.cookie) })
 	}
+	for _, d := range writers() {
+		b.Run(d, func(b *testing.B) {
+			benchmark(b, "upstream u { "+servers+d+" }", "session=0123456789abcdef; route="+md5of18081)
+		})
+	}
+	b.Run("learn", func(b *testing.B) { benchmark(b, learning, "session=0123456789abcdef; sid=x") })
 	b.Run("not sticky", func(b *testing.B) {
 		benchmark(b, `upstream backend { server 127.0.0.1:18081; server 127.0.0.1:18082; server 127.0.0.1:18083; }`, "session=0123456789abcdef; route="+md5of18081)
 	})

@@ -11,9 +11,9 @@ import (
 
 // Stats count what the stickiness of a group did. They are kept over reloads by the group's name.
 type Stats struct {
-	outcomes [numStatus]atomic.Int64
-	seen     [NumSpellings]sighting
-	seed     maphash.Seed
+	reasons [NumReasons]atomic.Int64
+	seen    [NumSpellings]sighting
+	seed    maphash.Seed
 }
 
 // sighting counts the cookies of one spelling.
@@ -43,7 +43,18 @@ func (p *Policy) Where() string { return p.where }
 
 // Outcomes returns how many choices of a peer had the outcome. A try that
 // follows a failed one counts again.
-func (p *Policy) Outcomes(s Status) int64 { return p.stats.outcomes[s].Load() }
+func (p *Policy) Outcomes(s Status) int64 {
+	n := int64(0)
+	for r := range NumReasons {
+		if r.Status() == s {
+			n += p.Reasons(r)
+		}
+	}
+	return n
+}
+
+// Reasons returns how many choices of a peer had the reason.
+func (p *Policy) Reasons(r Reason) int64 { return p.stats.reasons[r].Load() }
 
 // Seen returns how many requests named a peer of the group in a spelling, and
 // when the last one did; the zero time when none did.
@@ -81,4 +92,12 @@ func (p *Policy) Value(q *upstream.Peer) string {
 		return p.write.value(at)
 	}
 	return ""
+}
+
+// Sessions returns how many sessions are learned; 0 where none are.
+func (p *Policy) Sessions() int {
+	if p.learn == nil {
+		return 0
+	}
+	return p.learn.zone.len()
 }

@@ -37,11 +37,11 @@ func SetRouteCookie(s *nginxconf.Setting, c RouteCookie) error {
 	upstream.SetSticky(s, func(b *ngx.Build, g *upstream.Group) (upstream.Sticky, error) {
 		g.FailOpen = true
 		p := newPolicy(b, g, s, c.Dialect)
-		addr := func(q *upstream.Peer, at int) []spelled {
+		own := ownValues(func(q *upstream.Peer, at int) []spelled {
 			return []spelled{{md5hex(string(q.Name)), AddressMD5}, {md5hex(q.Server), TextMD5}}
-		}
-		p.readCookie(b, c.Name, false, addr)
-		p.write = &setter{cookie: newCookie(c.Name, written(g, addr), []attribute{{text: c.Tail}})}
+		})
+		p.read = p.cookieOf(b, c.Name, own, keys{})
+		p.write = &setter{cookie: newCookie(c.Name, own.written(g), []attribute{{text: c.Tail}})}
 		return p, nil
 	})
 	return nil

@@ -1,6 +1,8 @@
 package sticky
 
 import (
+	"crypto/sha256"
+	"hash"
 	"strings"
 	"testing"
 
@@ -236,4 +238,56 @@ func (got seen) check(t *testing.T, peers string, set ...string) {
 	if strings.Join(got.set, "\n") != strings.Join(set, "\n") {
 		t.Errorf("Set-Cookie %q, want %q", got.set, set)
 	}
+}
+
+type (
+	ngxRequest      = ngx.Request
+	upstreamSession = upstream.Session
+)
+
+func sha256New() hash.Hash { return sha256.New() }
+
+// peerOf returns a peer of that address.
+func peerOf(t *testing.T, addr string) *upstream.Peer {
+	return open(t, "upstream u { server "+addr+"; }", nil).groups.List[0].Peers[0]
+}
+
+// request returns a request with a cookie.
+func (s *site) request(cookie string) *ngx.Request {
+	r := &ngx.Request{Client: &ngx.Client{}, Scope: &ngx.Scope{Core: &ngx.Core{}}}
+	r.In.AddID(ngx.HeaderCookie, []byte(cookie))
+	return r
+}
+
+// enter returns what puts a request into the only location, its steps run.
+func (s *site) enter(name string) func(r *ngx.Request) {
+	var steps ngx.Scope
+	for _, http := range s.build.Config.Root.Inner {
+		for _, server := range http.Inner {
+			for _, loc := range server.Inner {
+				steps.Level = loc
+				if err := buildScope(s.build, &steps); err != nil {
+					s.Fatal(err)
+				}
+			}
+		}
+	}
+	return func(r *ngx.Request) {
+		for _, step := range steps.Steps[ngx.PreAccess] {
+			step(r)
+		}
+	}
+}
+
+// configError returns the error of the configuration's making.
+func configError(ms []ngx.Module, config *nginxconf.Config) error {
+	b := ngx.NewBuild(config, nil)
+	for _, m := range ms {
+		if m.Config != nil && m.Name != "core" {
+			if err := m.Config(b); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

@@ -41,6 +41,8 @@ type cookie struct {
 	values []string
 	lines  [][]byte // by position: name, value and what of the attributes never changes
 	tail   []attribute
+	fixed  string  // of the attributes
+	salt   *salted // makes the value anew for each request; nil without
 }
 
 // newCookie returns a cookie whose value for a position is values[at].
@@ -50,7 +52,7 @@ func newCookie(name string, values []string, attrs []attribute) cookie {
 	for _, v := range values {
 		c.lines = append(c.lines, []byte(name+"="+v+fixed))
 	}
-	c.tail = tail
+	c.tail, c.fixed = tail, fixed
 	return c
 }
 
@@ -59,7 +61,11 @@ func (c *cookie) value(at int) string { return c.values[at] }
 
 // line returns the field's value for a request that goes to the peer at a position.
 func (c *cookie) line(r *ngx.Request, at int) []byte {
-	if c.tail == nil {
+	switch {
+	case c.salt != nil:
+		b := append(append(room(r, len(c.lines[at])), c.name...), '=')
+		return c.dress(r, append(c.salt.append(r, b, at), c.fixed...))
+	case c.tail == nil:
 		return c.lines[at]
 	}
 	return c.dress(r, append(room(r, len(c.lines[at])), c.lines[at]...))

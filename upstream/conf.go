@@ -24,6 +24,7 @@ import (
 // block at its own level.
 type Conf struct {
 	specs []*spec          // at the http level, in reading order
+	named []namedAt        // at the http level: names that must be an upstream block's
 	zones map[string]int64 // at the http level: sizes of zones, 0 where none was given yet
 
 	Keepalive         nginxconf.Opt[Keepalive]
@@ -186,6 +187,32 @@ func Add(s *nginxconf.Setting, address string, defaultPort int) (*Group, error) 
 	sp := &spec{name: name, port: port, deflt: defaultPort, at: *s.Statement, group: &Group{Name: name, Implicit: true, Port: port}}
 	c.specs = append(c.specs, sp)
 	return sp.group, nil
+}
+
+// Named checks, once all is read, that there is an upstream block of that name,
+// as directives need it that make no group of their own.
+func Named(s *nginxconf.Setting, name string) {
+	http := nginxconf.Own[*Conf](s.Level.Up(nginxconf.HTTP))
+	http.named = append(http.named, namedAt{name, *s.Statement})
+}
+
+type namedAt struct {
+	name string
+	at   nginxconf.Statement
+}
+
+// checkNamed refuses names that Named was given and no block has.
+func (c *Conf) checkNamed() error {
+next:
+	for _, n := range c.named {
+		for _, sp := range c.specs {
+			if sp.level != nil && sp.name == n.name {
+				continue next
+			}
+		}
+		return nginxconf.Errorf(n.at.File, n.at.Line, `no port in upstream "%s"`, n.name)
+	}
+	return nil
 }
 
 // splitAddress parts host and port of a URL's authority, or takes a unix socket's path whole.

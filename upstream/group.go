@@ -269,10 +269,14 @@ func buildAll(b *ngx.Build) error {
 	return nil
 }
 
-// Check resolves the hosts of implicit groups and looks at the zones' sizes.
+// Check resolves the hosts of implicit groups, looks at the zones' sizes and
+// refuses names of groups that aren't there.
 func (c *Conf) Check(lv *nginxconf.Level) error {
 	if lv.Context != nginxconf.HTTP {
 		return nil
+	}
+	if err := c.checkNamed(); err != nil {
+		return err
 	}
 	for _, sp := range c.specs {
 		if sp.level != nil {

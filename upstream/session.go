@@ -72,6 +72,9 @@ type Balancer interface {
 // Sticky says which peer a client belongs to. Its methods run without the group's
 // lock, in the request's goroutine, once a try; s.Number is 1 at the first.
 type Sticky interface {
+	// Begun is called once a session, before the request's head for the peer is
+	// made: what it changes of s.Request.In reaches the peer.
+	Begun(s *Session)
 	// Choose returns the client's peer, nil to let the balancer choose. A peer
 	// that may not be asked (down, failed, full, tried) gives way to the balancer's
 	// choice, unless s.Refusal was set.
@@ -109,6 +112,9 @@ func (g *Group) Begin(s *Session, r *ngx.Request) {
 		s.tried = s.inline[:words]
 	} else {
 		s.tried = make([]uint64, words)
+	}
+	if g.Sticky != nil {
+		g.Sticky.Begun(s)
 	}
 }
 

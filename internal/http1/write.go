@@ -108,7 +108,8 @@ func (c *conn) appendHead(b []byte, r *ngx.Request) []byte {
 		b = append(b, "\r\nLast-Modified: "...)
 		b = o.LastModified.UTC().AppendFormat(b, ngx.TimeFormat)
 	}
-	if o.Location != nil {
+	absolute := o.Location != nil && ngx.MakesLocationAbsolute(r)
+	if absolute {
 		b = append(b, "\r\nLocation: "...)
 		b = ngx.AppendLocation(b, r)
 	}
@@ -116,6 +117,9 @@ func (c *conn) appendHead(b []byte, r *ngx.Request) []byte {
 		b = append(b, "\r\nTransfer-Encoding: chunked"...)
 	}
 	b = appendConnection(b, r)
+	if o.Location != nil && !absolute {
+		b = append(append(b, "\r\nLocation: "...), o.Location...)
+	}
 	b = append(b, "\r\n"...)
 	return append(appendFields(b, &o.Header), "\r\n"...)
 }

@@ -135,7 +135,7 @@ func (c *Core) Directives() []nginxconf.Directive {
 		nginxconf.Custom("keepalive_timeout", nginxconf.HTTPServerLocation, nginxconf.Args12, &c.KeepAliveTimeout, parseKeepAlive, "75s", "Sets how long an idle client connection is kept."),
 		nginxconf.Msec("keepalive_min_timeout", nginxconf.HTTPServerLocation, &c.KeepAliveMinTimeout, "0", "Sets how long an idle client connection is at least kept on shutdown."),
 		nginxconf.Num("keepalive_requests", nginxconf.HTTPServerLocation, &c.KeepAliveRequests, "1000", "Bounds the number of requests of a connection."),
-		nginxconf.Mask("keepalive_disable", nginxconf.HTTPServerLocation, &c.KeepAliveDisable, []nginxconf.Word[uint32]{{Name: "none", Value: 1}, {Name: "msie6", Value: 2}, {Name: "safari", Value: 4}}, "msie6", "Keeps no connections of some browsers."),
+		nginxconf.Mask("keepalive_disable", nginxconf.HTTPServerLocation, &c.KeepAliveDisable, []nginxconf.Word[uint32]{{Name: "none", Value: 1}, {Name: "msie6", Value: 2}, {Name: "safari", Value: 4}}, "msie6", "Keeps no connections of some browsers.").Taking(nginxconf.Args12),
 		nginxconf.Enum("satisfy", nginxconf.HTTPServerLocation, &c.Satisfy, []nginxconf.Word[int]{{Name: "all", Value: SatisfyAll}, {Name: "any", Value: SatisfyAny}}, "all", "Says whether all access modules must agree or one is enough."),
 		nginxconf.Msec("auth_delay", nginxconf.HTTPServerLocation, &c.AuthDelay, "0s", "Delays answers with 401."),
 		nginxconf.Enum("lingering_close", nginxconf.HTTPServerLocation, &c.LingeringClose, []nginxconf.Word[int]{{Name: "off", Value: LingerOff}, {Name: "on", Value: LingerOn}, {Name: "always", Value: LingerAlways}}, "on", "Says when data of a client is read on before closing."),

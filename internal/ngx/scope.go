@@ -1,6 +1,9 @@
 package ngx
 
-import "limpet/nginxconf"
+import (
+	"limpet/internal/rx"
+	"limpet/nginxconf"
+)
 
 // Scope is a server, location, `if` or limit_except block, built: what a
 // request meets in it.
@@ -22,6 +25,12 @@ type Scope struct {
 	ServerName []byte
 	// Data is the location tree's own; nobody else's.
 	Data any
+}
+
+// Named is what a server's level keeps in Data, as other modules' rows see it.
+type Named interface {
+	// ServerNames returns the names of server_name, in lower case, and its regular expressions.
+	ServerNames() (names []string, patterns []*rx.Regexp)
 }
 
 // Add appends a step to a phase; a nil step adds nothing, so that a constructor

@@ -137,21 +137,22 @@ func (p *process) serve(ready *os.File) int {
 	defer signal.Stop(p.signals)
 	adm, err := p.startAdmin()
 	if err == nil {
-		p.rights, err = dropRights(server.MainOf(p.server.Config()).User.V, p.server)
+		defer adm.Close()
+		var r *rights
+		if r, err = dropRights(server.MainOf(p.server.Config()).User.V, p.server); err == nil {
+			p.rights = r
+		}
 	}
 	if err != nil {
 		p.Console.Print(errlog.Emerg, err.Error())
 		return 1
-	}
-	if adm != nil {
-		defer adm.Close()
 	}
 	p.announce()
 	p.server.Start()
 	p.reloads.Succeeded(time.Now())
 	p.startWatch()
 	if p.background {
-		redirectStderr(p.errorLog())
+		p.rights.with(func() { redirectStderr(p.errorLog()) })
 		ready.Write([]byte{1})
 		ready.Close()
 	}

@@ -172,9 +172,9 @@ func (h *handler) serve(r *ngx.Request) ngx.Outcome {
 	if out := x.prepareBody(); out != ngx.Next {
 		return out
 	}
+	x.to.group.Begin(&x.s, r) // may change the request's header
 	x.out = h.appendHead(x.out[:0], x)
 	r.Up.Scheme, r.Up.URI = scheme(x.to.tls), x.out[x.uri[0]:x.uri[1]]
-	x.to.group.Begin(&x.s, r)
 	if n := h.conf.NextTries.V; n > 0 {
 		x.s.Tries = min(x.s.Tries, n)
 	}
@@ -202,8 +202,8 @@ func (x *exchange) prepareBody() ngx.Outcome {
 		return ngx.Next
 	case !r.IsMain():
 		x.bodyLength = -1
-		if r.Body.Read && r.Body.Size > 0 {
-			x.bodyLength = r.Body.Size
+		if m := r.Main; r.HasBody() && m.Body.Read && m.Body.Size > 0 {
+			x.bodyLength = m.Body.Size
 		}
 		return ngx.Next
 	case !c.RequestBuffering.V && !r.Body.Read && r.HasBody() && (!r.Chunked || c.HTTPVersion.V == ngx.HTTP11):

@@ -48,6 +48,7 @@ func (e *Error) Error() string {
 
 // Regexp is a compiled pattern. It may be used by several goroutines at once.
 type Regexp struct {
+	text   string
 	insts  []inst
 	groups int
 	slots  int
@@ -89,13 +90,16 @@ func Compile(pattern string, flags Flags) (*Regexp, error) {
 		return nil, p.fail("regular expression is too large", len(pattern))
 	}
 	c.settle()
-	re := &Regexp{insts: c.insts, groups: p.groups, slots: c.slots, names: p.names}
+	re := &Regexp{text: pattern, insts: c.insts, groups: p.groups, slots: c.slots, names: p.names}
 	re.plan = makePlan(n, re)
 	return re, nil
 }
 
 // Names returns the named groups in the order of the pattern.
 func (re *Regexp) Names() []Name { return re.names }
+
+// String returns the pattern as written.
+func (re *Regexp) String() string { return re.text }
 
 // NumCaptures returns the number of capturing groups.
 func (re *Regexp) NumCaptures() int { return re.groups }

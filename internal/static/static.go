@@ -80,7 +80,7 @@ func send(r *ngx.Request, f *file, name []byte, encoding string) ngx.Outcome {
 	if encoding != "" {
 		o.Header.AddID(ngx.HeaderContentEncoding, []byte(encoding))
 	}
-	o.AcceptRanges = true
+	o.AcceptRanges = encoding == "" // nginx answers no ranges of compressed files
 	if r.SendHead() != nil {
 		return ngx.Close
 	}
