@@ -331,7 +331,7 @@ func (c *conn) finish(r *ngx.Request) bool {
 	core := r.Scope.Core
 	r.End()
 	r.Body.Close()
-	if !x.hijacked && !x.body.done {
+	if !x.hijacked && !x.body.done && !c.broken {
 		// The body is read on as long as the client sends it, so that it gets to
 		// read the answer.
 		if !x.body.broken && core.LingeringClose.V != ngx.LingerOff {
