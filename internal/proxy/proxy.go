@@ -176,7 +176,7 @@ func (h *handler) serve(r *ngx.Request) ngx.Outcome {
 	x.out = h.appendHead(x.out[:0], x)
 	r.Up.Scheme, r.Up.URI = scheme(x.to.tls), x.out[x.uri[0]:x.uri[1]]
 	if n := h.conf.NextTries.V; n > 0 {
-		x.s.Tries = min(x.s.Tries, n)
+		x.s.Tries, x.s.MaxTries = min(x.s.Tries, n), n
 	}
 	x.first = time.Now()
 	return x.run()
@@ -471,7 +471,7 @@ func (x *exchange) release() {
 	if x.link.Conn == nil {
 		return // a spool did it
 	}
-	if k == nil || !x.keep || x.rd != x.wr || x.s.Peer == nil || x.s.Peer.Foreign {
+	if k == nil || !x.keep || x.rd != x.wr || x.s.Peer == nil {
 		x.close()
 		return
 	}
