@@ -134,9 +134,8 @@ type exchange struct {
 	fields    respFields
 	spool     *spool
 
-	first   time.Time // of the first try
-	begun   time.Time // of this try
-	waiting string    // what a log line says about the moment
+	first time.Time // of the first try
+	begun time.Time // of this try
 }
 
 // EndRequest implements ngx.Ender: what log lines looked at is free again.
@@ -328,9 +327,11 @@ func (x *exchange) try(p *upstream.Peer) (ngx.Outcome, failure) {
 	x.sent, x.got, x.rd, x.wr = 0, 0, 0, 0
 	r.Up.Peer = p.Name
 	r.Tries = append(r.Tries, ngx.Try{Peer: p.Name, Connect: -1, Header: -1, Response: -1, GroupChanged: x.changed()})
+	x.s.While = whileConnecting
 	if fail := x.connect(p); fail.class != 0 {
 		return 0, fail
 	}
+	x.s.While = whileSending
 	t := x.lastTry()
 	t.Connect = 0
 	if !x.kept {
@@ -339,6 +340,7 @@ func (x *exchange) try(p *upstream.Peer) (ngx.Outcome, failure) {
 	if fail := x.send(); fail.class != 0 {
 		return 0, fail
 	}
+	x.s.While = whileHead
 	if fail := x.readHead(); fail.class != 0 {
 		return 0, fail
 	}
