@@ -52,7 +52,7 @@ func (c *conn) framing(r *ngx.Request) {
 		r.KeepAlive = false
 	}
 	if r.Out.Close || c.srv.closing.Load() || c.client.Requests >= core.KeepAliveRequests.V ||
-		core.KeepAliveTimeout.V.Timeout == 0 || time.Since(c.client.Start) > core.KeepAliveTime.V ||
+		core.KeepAliveTimeout.V.Timeout == 0 || r.Start.Sub(c.client.Start) > core.KeepAliveTime.V ||
 		core.KeepAliveDisable.V != 1 && oldBrowser(r, core.KeepAliveDisable.V) {
 		r.KeepAlive = false
 	}

@@ -177,7 +177,6 @@ func (h *handler) serve(r *ngx.Request) ngx.Outcome {
 	if n := h.conf.NextTries.V; n > 0 {
 		x.s.Tries, x.s.MaxTries = min(x.s.Tries, n), n
 	}
-	x.first = time.Now()
 	return x.run()
 }
 
@@ -319,6 +318,9 @@ func (x *exchange) mayAsk(class uint32, requestSent bool, atHand int) bool {
 func (x *exchange) try(p *upstream.Peer) (ngx.Outcome, failure) {
 	r := x.r
 	x.begun = time.Now()
+	if x.first.IsZero() {
+		x.first = x.begun
+	}
 	if x.s.Asked.Recreate {
 		x.s.Asked.Recreate = false
 		x.out = x.h.appendHead(x.out[:0], x)
