@@ -2,6 +2,7 @@ package admin
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"net"
@@ -45,7 +46,7 @@ func start(t *testing.T, addr, token string) (s *Server, front string, get func(
 	}
 	srv.Start()
 	t.Cleanup(func() { s.Close(); srv.Abort(); srv.Shutdown() })
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, Dial: func(_, _ string) (net.Conn, error) {
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) {
 		return net.Dial(s.Addr().Network(), s.Addr().String())
 	}}}
 	return s, front, func(method, path string) (int, string) {
