@@ -90,6 +90,7 @@ func TestMetricsCountRequestsByServerAndClass(t *testing.T) {
 		`limpet_last_reload_successful 0`,
 		`limpet_config_generation 2`,
 		`limpet_upstream_peer_up{upstream="u",peer="127.0.0.1:1"} 1`,
+		`limpet_upstream_peer_up{upstream="u",peer="127.0.0.1:1 #2"} 1`,
 		`limpet_upstream_peer_up{upstream="u",peer="unix:/nowhere/\"s"} 1`,
 		`limpet_upstream_peer_responses_total{upstream="u",peer="127.0.0.1:1",code="5xx"} 2`,
 		`limpet_upstream_peer_response_seconds_bucket{upstream="u",peer="127.0.0.1:1",le="0.0025"} 0`,
