@@ -228,3 +228,22 @@ func TestAnythingElseGoesThroughItsMethods(t *testing.T) {
 		t.Errorf("Read: %v", err)
 	}
 }
+
+// A deadline that an earlier wait left behind wakes a later one, which must not take that for its peer's.
+func TestADeadlineLeftBehindIsNotReadiness(t *testing.T) {
+	_, client := pair(t, "tcp")
+	client.SetReadTimeout(10 * time.Millisecond)
+	if err := client.Wait(); err != ErrTimeout {
+		t.Fatalf("first wait: %v", err)
+	}
+	client.SetReadTimeout(50 * time.Millisecond)
+	if err := client.Wait(); err != ErrTimeout {
+		t.Errorf("second wait: %v", err)
+	}
+	client.SetReadTimeout(10 * time.Millisecond)
+	client.Wait()
+	client.SetReadTimeout(50 * time.Millisecond)
+	if err := client.WriteWait([]byte("x"), func() bool { return true }); err != ErrTimeout {
+		t.Errorf("wait behind a write: %v", err)
+	}
+}
