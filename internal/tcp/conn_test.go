@@ -229,21 +229,22 @@ func TestAnythingElseGoesThroughItsMethods(t *testing.T) {
 	}
 }
 
-// A deadline that an earlier wait left behind wakes a later one, which must not take that for its peer's.
+// A deadline that an earlier wait left behind wakes a later one, which must not take that for its peer's doing.
 func TestADeadlineLeftBehindIsNotReadiness(t *testing.T) {
-	_, client := pair(t, "tcp")
-	client.SetReadTimeout(10 * time.Millisecond)
-	if err := client.Wait(); err != ErrTimeout {
-		t.Fatalf("first wait: %v", err)
-	}
-	client.SetReadTimeout(50 * time.Millisecond)
-	if err := client.Wait(); err != ErrTimeout {
-		t.Errorf("second wait: %v", err)
-	}
-	client.SetReadTimeout(10 * time.Millisecond)
-	client.Wait()
-	client.SetReadTimeout(50 * time.Millisecond)
-	if err := client.WriteWait([]byte("x"), func() bool { return true }); err != ErrTimeout {
-		t.Errorf("wait behind a write: %v", err)
+	for name, wait := range map[string]func(c *Conn) error{
+		"Wait":      (*Conn).Wait,
+		"WriteWait": func(c *Conn) error { return c.WriteWait([]byte("x"), func() bool { return true }) },
+	} {
+		server, client := pair(t, "tcp")
+		client.SetReadTimeout(50 * time.Millisecond)
+		late := time.AfterFunc(20*time.Millisecond, func() { write(t, server, "x") })
+		if err := client.Wait(); err != nil { // leaves a deadline 30 ms away
+			t.Fatal(err)
+		}
+		late.Stop()
+		read(t, client, 1)
+		if err := wait(client); err != ErrTimeout {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
