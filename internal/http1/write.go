@@ -391,6 +391,7 @@ func (c *conn) Hijack(r *ngx.Request) (*tcp.Conn, bool) {
 	}
 	x.body.done = true
 	r.KeepAlive = false
+	r.BytesSent, r.BodySent = x.sent, max(x.sent-int64(x.headLen), 0)
 	return c.tc, true
 }
 

@@ -38,8 +38,11 @@ type handler struct {
 	exchanges *pool
 }
 
-// pool is the exchanges of a configuration, shared by its handlers.
-type pool struct{ sync.Pool }
+// pool is the exchanges of a configuration, shared by its handlers, and the buffers of tunnels.
+type pool struct {
+	sync.Pool
+	tunnels sync.Pool
+}
 
 // buildScope makes the handler of a place that has a proxy_pass, its own or, in an
 // if or limit_except, the enclosing location's.
@@ -136,6 +139,7 @@ type exchange struct {
 
 	first time.Time // of the first try
 	begun time.Time // of this try
+	ended time.Time // when a spool had the whole answer
 }
 
 // EndRequest implements ngx.Ender: what log lines looked at is free again.
@@ -327,6 +331,7 @@ func (x *exchange) try(p *upstream.Peer) (ngx.Outcome, failure) {
 		r.Up.URI = x.out[x.uri[0]:x.uri[1]]
 	}
 	x.sent, x.got, x.rd, x.wr = 0, 0, 0, 0
+	x.src, x.ended = source{}, time.Time{}
 	r.Up.Peer = p.Name
 	r.Tries = append(r.Tries, ngx.Try{Peer: p.Name, Connect: -1, Header: -1, Response: -1, GroupChanged: x.changed()})
 	x.s.While = whileConnecting
@@ -372,8 +377,10 @@ func (x *exchange) endTry(status int) {
 	if t.Response >= 0 {
 		return
 	}
-	t.Response = time.Since(x.begun)
-	t.Sent, t.Received = x.sent, x.got
+	if t.Response = time.Since(x.begun); !x.ended.IsZero() {
+		t.Response = x.ended.Sub(x.begun)
+	}
+	t.Sent, t.Received, t.Length = x.sent, x.got, x.src.read
 	if status != 0 {
 		t.Status = status
 	}
@@ -486,10 +493,15 @@ func (x *exchange) guard(conn *tcp.Conn) {
 	}
 }
 
-// close ends the connection at hand.
+// close ends the reading of an answer and the connection at hand.
 func (x *exchange) close() {
 	x.spool.stop()
 	x.spool = nil
+	x.disconnect()
+}
+
+// disconnect closes the connection at hand.
+func (x *exchange) disconnect() {
 	if x.link.Conn == nil {
 		return
 	}
@@ -505,7 +517,7 @@ func (x *exchange) release() {
 		return // a spool did it
 	}
 	if k == nil || !x.keep || x.rd != x.wr || x.s.Peer == nil {
-		x.close()
+		x.disconnect()
 		return
 	}
 	x.guard(nil)

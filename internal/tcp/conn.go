@@ -22,7 +22,7 @@ import (
 // The errors that this package adds to the system's.
 var (
 	// ErrTimeout is a read or a write that made no progress within its timeout; it is a net.Error.
-	ErrTimeout error = &netError{"connection timed out", true, false}
+	ErrTimeout error = &netError{"connection timed out", true, true}
 	// ErrWouldBlock is TryRead's word for nothing to read yet.
 	ErrWouldBlock error = &netError{"operation would block", false, true}
 	// ErrHangup says that the client, on whose behalf the operation waited, has gone.
@@ -31,7 +31,8 @@ var (
 	ErrAborted = errors.New("connection aborted")
 )
 
-// netError is a net.Error. crypto/tls keeps a session usable after a temporary one, which TryRead rests on.
+// netError is a net.Error. crypto/tls keeps a session usable after a temporary one when reading, which TryRead and
+// waits that go on after a timeout rest on.
 type netError struct {
 	text               string
 	timeout, temporary bool

@@ -84,6 +84,12 @@ func (c *Conn) waitRead() (int, error) {
 		if err == nil {
 			err = in.err
 		} else if err = c.late(&in.side, err); err == nil {
+			if in.op == opWriteWait && in.waited {
+				in.op = opWait // it was written
+			}
+			if in.op == opWait {
+				in.waited = false // the deadline woke the wait, not the peer
+			}
 			continue
 		} else if in.try && err == ErrTimeout {
 			err = ErrWouldBlock
