@@ -70,7 +70,9 @@ const (
 )
 
 func newExchange() any {
-	return &exchange{in: make([]byte, inSize), out: make([]byte, 0, outSize)}
+	x := &exchange{in: make([]byte, inSize), out: make([]byte, 0, outSize)}
+	x.req.Reset()
+	return x
 }
 
 var exchanges = sync.Pool{New: newExchange}
@@ -297,8 +299,10 @@ func (c *conn) idleError(err error) {
 func (c *conn) request(ep *ngx.Endpoint) bool {
 	x := c.x
 	r := &x.req
-	r.Client, r.Wire, r.Engine = &c.client, c, ep.Engine
-	r.Reset()
+	if r.Client != nil { // the request before was answered from the same buffer
+		r.Reset()
+	}
+	r.Client, r.Wire, r.Engine, r.Main = &c.client, c, ep.Engine, r
 	x.startAnswer()
 	ep.Begin(r)
 	r.Start = time.Now()
@@ -335,7 +339,7 @@ func (c *conn) finish(r *ngx.Request) bool {
 	core := r.Scope.Core
 	r.End()
 	r.Body.Close()
-	if !x.hijacked && !x.body.done {
+	if !x.hijacked && !x.body.done && !c.broken && !c.eof {
 		// The body is read on as long as the client sends it, so that it gets to
 		// read the answer.
 		if !x.body.broken && core.LingeringClose.V != ngx.LingerOff {

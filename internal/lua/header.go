@@ -183,7 +183,7 @@ func (m *machine) setKnown(r *ngx.Request, name string, values [][]byte) bool {
 			o.Length = n
 		}
 	case ngx.HeaderLocation:
-		m.setLocation(r, v)
+		m.setLocation(r, name, v)
 	case ngx.HeaderServer:
 		o.Server = v
 	case ngx.HeaderDate:
@@ -201,11 +201,11 @@ func (m *machine) setKnown(r *ngx.Request, name string, values [][]byte) bool {
 }
 
 // setLocation sets the field as it is given: what begins with a slash isn't made absolute.
-func (m *machine) setLocation(r *ngx.Request, v []byte) {
+func (m *machine) setLocation(r *ngx.Request, name string, v []byte) {
 	r.Out.Header.Hide(ngx.HeaderLocation)
 	r.Out.Location = nil
 	if len(v) > 0 && v[0] == '/' {
-		r.Out.Header.AddID(ngx.HeaderLocation, v)
+		r.Out.Header.Add(r.CopyString(name), v)
 	} else {
 		r.Out.Location = v
 	}
@@ -312,7 +312,7 @@ func (m *machine) ngxNewIndex(L *lua.LState) int {
 // context returns ngx.ctx; without a request it is a table of the run.
 func (m *machine) context(L *lua.LState) *lua.LTable {
 	if m.call == nil {
-		L.RaiseError("no request ctx found")
+		raise(L, "no request ctx found")
 	}
 	if m.r == nil {
 		if m.own == nil {
@@ -366,6 +366,6 @@ func (m *machine) arguments(L *lua.LState) lua.LValue {
 		t.Metatable = mt
 		return t
 	}
-	L.RaiseError("API disabled in the context of %s", m.phase)
+	raise(L, "API disabled in the context of %s", m.phase)
 	return lua.LNil
 }

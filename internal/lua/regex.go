@@ -44,7 +44,7 @@ func (m *machine) pattern(L *lua.LState, i int) (*pattern, string) {
 			inline += "J"
 		case 'd', 'j', 'o', 'J':
 		default:
-			L.RaiseError("unknown flag \"%c\" (flags \"%s\")", o, opts)
+			raise(L, "unknown flag \"%c\" (flags \"%s\")", o, opts)
 		}
 	}
 	text := re
@@ -245,7 +245,7 @@ func (m *machine) reSub(L *lua.LState, all bool) int {
 		n++
 		copied, pos = caps[1], caps[1]
 		if b.Len() > maxString {
-			L.RaiseError("not enough memory")
+			raise(L, "not enough memory")
 		}
 		if !all {
 			break

@@ -26,7 +26,7 @@ type geo struct {
 }
 
 // none is the address that stands for what is no address, as in nginx.
-var none = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+func none() netip.Addr { return netip.AddrFrom4([4]byte{255, 255, 255, 255}) }
 
 func parseGeo(s *nginxconf.Setting) error {
 	g := &geo{}
@@ -167,7 +167,7 @@ func parseRange(text string) (from, to uint32, err error) {
 	low, high, _ := strings.Cut(text, "-")
 	a, okLow := parse4([]byte(low))
 	b, okHigh := parse4([]byte(high))
-	if !okLow || !okHigh || a == none || b == none || b.Less(a) {
+	if !okLow || !okHigh || a == none() || b == none() || b.Less(a) {
 		return 0, 0, fmt.Errorf(`invalid range "%s"`, text)
 	}
 	return number(a), number(b), nil
@@ -221,7 +221,7 @@ func (g *geo) get(r *ngx.Request, dst []byte) ([]byte, bool) {
 	table := g.v4
 	if a.Is6() {
 		if g.ranges {
-			a = none
+			a = none()
 		} else {
 			table = g.v6
 		}
@@ -232,7 +232,7 @@ func (g *geo) get(r *ngx.Request, dst []byte) ([]byte, bool) {
 // addr returns the address to look up: that of the client or the variable, or
 // what trusted proxies say of it.
 func (g *geo) addr(r *ngx.Request) netip.Addr {
-	a := none
+	a := none()
 	switch {
 	case g.address != nil:
 		if v, ok := parseAddr(g.address.Bytes(r)); ok {

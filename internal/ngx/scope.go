@@ -1,6 +1,8 @@
 package ngx
 
 import (
+	"syscall"
+
 	"limpet/internal/rx"
 	"limpet/nginxconf"
 )
@@ -13,6 +15,9 @@ type Scope struct {
 	Steps [NumPhases][]Step
 	// Handler answers in place of the Content steps (proxy_pass, stub_status); nil where none is set.
 	Handler Step
+	// Stat looks at a file as disable_symlinks wants it, nil where links are
+	// followed. call is the system call that gave the error.
+	Stat func(r *Request, name []byte, st *syscall.Stat_t) (call string, err error)
 	// AutoRedirect says that a request for the location's name without its final slash is redirected to it.
 	AutoRedirect bool
 	// Name is the location's name or pattern for logs and metrics; "" in a server.

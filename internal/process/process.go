@@ -197,6 +197,7 @@ func (p *process) startWatch() {
 		p.watch = newWatch(func(err error) {
 			p.server.Log().Printf(errlog.Warn, 0, "cannot watch the configuration's files because %s; looking every %s", err, pollTime)
 		})
+		p.watch.quiet(p.server.LogFiles())
 		p.watch.note(p.server.Config(), false)
 	})
 }
@@ -302,6 +303,7 @@ func (p *process) reload() {
 	config, err := p.server.Reload()
 	p.warnings(config)
 	if p.watch != nil {
+		p.watch.quiet(p.server.LogFiles())
 		p.watch.note(config, err != nil)
 	}
 	if err != nil {

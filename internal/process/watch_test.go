@@ -206,3 +206,29 @@ func TestBurstIsOneChangeAndNotPutOffForEver(t *testing.T) {
 		}
 	})
 }
+
+// A folder that logs are written to isn't watched: its files are looked at now and then.
+func TestLogsFolderIsPolled(t *testing.T) {
+	dir := t.TempDir()
+	conf := filepath.Join(dir, "nginx.conf")
+	os.WriteFile(conf, []byte("a"), 0o600)
+	w := newWatch(nil)
+	defer w.close()
+	w.quiet([]string{filepath.Join(dir, "access.log")})
+	w.note(&nginxconf.Config{Files: []nginxconf.File{{Name: conf, Text: []byte("a")}}}, false)
+	if !w.polled {
+		t.Fatal("the folder is watched")
+	}
+	if w.changed() {
+		t.Error("nothing has changed")
+	}
+	os.WriteFile(conf, []byte("bb"), 0o600)
+	select {
+	case <-w.events():
+		t.Error("the system told of the change")
+	case <-w.timer.C:
+	}
+	if !w.changed() {
+		t.Error("the change was missed")
+	}
+}

@@ -145,13 +145,19 @@ func matchPattern(p *ngx.Pattern, r *ngx.Request, subject []byte, log bool) bool
 // file makes the tests -f -d -e -x.
 func (t *test) file(kind byte, negate bool) condition {
 	return func(r *ngx.Request, quoted bool) bool {
-		name := string(textBytes(&t.text, r, quoted))
+		name := textBytes(&t.text, r, quoted)
 		var st syscall.Stat_t
-		if err := syscall.Stat(name, &st); err != nil {
+		call, err := "stat()", error(nil)
+		if r.Scope.Stat != nil {
+			call, err = r.Scope.Stat(r, name, &st)
+		} else {
+			err = syscall.Stat(string(name), &st)
+		}
+		if err != nil {
 			switch err {
 			case syscall.ENOENT, syscall.ENOTDIR, syscall.ENAMETOOLONG:
 			default:
-				r.Critf(`stat() "%s" failed %s`, name, errlog.Errno(err))
+				r.Critf(`%s "%s" failed %s`, call, name, errlog.Errno(err))
 			}
 			return negate
 		}

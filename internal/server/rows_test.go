@@ -93,6 +93,8 @@ func differences() map[string]string {
 		"worker_rlimit_nofile":       "0 leaves the limit as it is",
 		"types":                      "the table's default is built in, not parsed",
 		"listen":                     "the default depends on who runs the process",
+		"sticky":                     "nginx-sticky-module has it without arguments, too",
+		"userid_service":             "the default is the address that the request came to",
 		"server_name":                "an empty name is made where the server is built",
 		"keepalive_timeout":          "nginx has two: 60s in an upstream, which the table takes for the one of http",
 		"proxy_set_header":           "the default fields are built in",

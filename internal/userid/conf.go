@@ -63,7 +63,7 @@ func (c *Conf) Directives() []conf.Directive {
 		conf.Str("userid_path", in, &c.Path, "/", "Sets the cookie's path."),
 		conf.Custom("userid_expires", in, conf.Args1, &c.Expires, parseExpires, "off", "Sets how long browsers keep the cookie."),
 		conf.Mask("userid_flags", in, &c.Flags, []conf.Word[uint32]{{Name: "off", Value: flagOff}, {Name: "secure", Value: flagSecure}, {Name: "httponly", Value: flagHTTPOnly},
-			{Name: "samesite=strict", Value: flagStrict}, {Name: "samesite=lax", Value: flagLax}, {Name: "samesite=none", Value: flagNone}}, "off", "Sets attributes of the cookie."),
+			{Name: "samesite=strict", Value: flagStrict}, {Name: "samesite=lax", Value: flagLax}, {Name: "samesite=none", Value: flagNone}}, "off", "Sets attributes of the cookie.").Taking(conf.Args123),
 		conf.Custom("userid_p3p", in, conf.Args1, &c.P3P, orNone, "none", "Sets the P3P field sent with the cookie."),
 		conf.Custom("userid_mark", in, conf.Args1, &c.Mark, parseMark, "off", "Sets a mark by which changes of the other parameters make a new cookie of an old one."),
 	}
