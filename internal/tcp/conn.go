@@ -59,6 +59,8 @@ type Conn struct {
 	nc   net.Conn        // nil: made by Dial from a descriptor
 	raw  syscall.RawConn // nil: not a system socket, the methods of nc do
 	tls  *tls.Conn       // nil: plain
+	// record bounds what goes into a TLS record; 0 for as much as fits.
+	record int
 
 	pushed []byte  // what the next Read gives first
 	one    [1]byte // where Wait puts its byte
@@ -175,7 +177,7 @@ func (c *Conn) Wait() error {
 // Write writes all of p.
 func (c *Conn) Write(p []byte) (int, error) {
 	if c.tls != nil {
-		return c.tls.Write(p)
+		return c.writeRecords(p)
 	}
 	return c.writeWire(p)
 }
