@@ -74,7 +74,7 @@ func readKey(name string) (string, error) {
 func newPolicy(b *ngx.Build, g *upstream.Group, s *nginxconf.Setting, dialect string) *Policy {
 	p := &Policy{group: g, dialect: dialect, where: s.File + ":" + strconv.Itoa(s.Line), decisions: shared(b).decisions}
 	p.stats = ngx.Keep(b, "sticky "+g.Name, newStats)
-	for at := range g.Peers {
+	for at := range g.Peers().All {
 		q := p.peerAt(at)
 		p.clients = append(p.clients, ngx.Keep(b, "sticky clients "+g.Name+" "+string(q.Name), func() *clientTable { return new(clientTable) }))
 	}
@@ -106,7 +106,7 @@ func (k keys) and(more keys) *keys {
 
 // written returns the value to write for each position.
 func (own ownValues) written(g *upstream.Group) []string {
-	values := make([]string, len(g.Peers))
+	values := make([]string, len(g.Peers().All))
 	for at := range values {
 		values[at] = own(peerAt(g, at), at)[0].value
 	}

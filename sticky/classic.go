@@ -135,7 +135,7 @@ func (c *classicSpec) build(b *ngx.Build, g *upstream.Group, s *conf.Setting) (*
 		dialect = dialectNG
 	}
 	p := newPolicy(b, g, s, dialect)
-	if len(g.Peers) == 1 {
+	if len(g.Peers().All) == 1 {
 		p.note(b, `upstream "%s" has one server, so that its sticky does nothing, as in %s`, g.Name, dialect)
 		return nil, nil
 	}
@@ -170,14 +170,14 @@ func (p *Policy) tellDialect(b *ngx.Build, c *classicSpec) {
 	if p.dialect == dialectClassic && !c.isClassic && c.hash != "index" && c.text == "" {
 		p.note(b, `upstream "%s": cookies of nginx-sticky-module-ng are read, too; add "delimiter= " to write them`, p.group.Name)
 	}
-	for _, q := range p.group.Backup {
+	for _, q := range p.group.Peers().Backup {
 		p.note(b, `upstream "%s": clients stick to the backup server %s, too, which they don't with nginx-sticky-module`, p.group.Name, q.Name)
 	}
 }
 
 // own returns the values that the dialect writes.
 func (c *classicSpec) own(g *upstream.Group, ng bool) ownValues {
-	texts := serverTexts(g)
+	texts := serverTexts(g.Peers().Ordered())
 	return func(q *upstream.Peer, at int) []spelled {
 		in, sp := sockaddr(q), [3]Spelling{SockaddrMD5, SockaddrSHA1, SockaddrHMAC}
 		if ng {
@@ -217,10 +217,9 @@ func digest(name string) func() hash.Hash {
 // serverTexts returns the text of each peer's server line as written, by
 // position. Of the addresses of a name only the first has it: the others would
 // all be taken for it, so that they have their addresses.
-func serverTexts(g *upstream.Group) []string {
-	texts, taken := make([]string, len(g.Peers)), make(map[string]bool)
-	for at := range texts {
-		q := peerAt(g, at)
+func serverTexts(peers []*upstream.Peer) []string {
+	texts, taken := make([]string, len(peers)), make(map[string]bool)
+	for at, q := range peers {
 		texts[at] = q.Server
 		if taken[q.Server] {
 			texts[at] = string(q.Name)

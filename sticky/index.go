@@ -51,7 +51,7 @@ const spellingsPerPeer = 28
 // configured dialect writes or reads as its own for a peer; they take precedence.
 // Where several peers have one value as their own (a route), it names them all.
 func newIndex(g *upstream.Group, k *keys, own ownValues, skip func(Spelling) bool) *index {
-	n := len(g.Peers)
+	n := len(g.Peers().All)
 	x := &index{values: make(map[string]meaning, n*spellingsPerPeer)}
 	each := make([]*forms, n)
 	for at := range n {

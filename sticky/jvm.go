@@ -33,7 +33,7 @@ func parseJVM(s *conf.Setting) error {
 	}
 	sticks(s, func(b *ngx.Build, g *upstream.Group) (*Policy, error) {
 		p := newPolicy(b, g, s, "jvm_route")
-		for at := range g.Peers {
+		for at := range g.Peers().All {
 			if q := peerAt(g, at); q.SrunID != "" {
 				r.add(q)
 			}

@@ -135,7 +135,7 @@ func (l *learnSpec) build(b *ngx.Build, g *upstream.Group, s *conf.Setting) *Pol
 	table := ngx.Keep(b, key, func() *sessionTable { return newSessionTable(l.size) })
 	learn := &learner{spec: l, zone: table, life: life{int64(timeout / (time.Second / ticksPerSecond)), l.noRefresh},
 		wishes: make(map[string]*wish), none: newWishes()}
-	for at := range g.Peers {
+	for at := range g.Peers().All {
 		q := p.peerAt(at)
 		id := sid(q)
 		learn.sids = append(learn.sids, id)

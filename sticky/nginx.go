@@ -201,7 +201,7 @@ func (c *cookieSpec) dialect(g *upstream.Group, block *Conf) string {
 }
 
 func dialectOf(g *upstream.Group, block *Conf) string {
-	for _, q := range g.Peers {
+	for _, q := range g.Peers().All {
 		if q.SID {
 			return dialectAngie
 		}

@@ -86,7 +86,7 @@ func (p *Policy) candidate(s *upstream.Session, w *wish) *upstream.Peer {
 	var first *upstream.Peer
 	for _, q := range w.peers {
 		switch {
-		case s.Tried(q) && len(p.group.Peers) > 1:
+		case s.Tried(q) && len(p.group.Peers().All) > 1:
 		case q.IsDown(), q.Backup && !p.backups:
 			if s.Own == nil {
 				s.Own = q
@@ -211,7 +211,7 @@ func (p *Policy) position(q *upstream.Peer) int {
 	case q.Foreign:
 		return -1
 	case q.Backup:
-		return len(p.group.Primary) + q.Index
+		return len(p.group.Peers().Primary) + q.Index
 	}
 	return q.Index
 }
@@ -220,8 +220,8 @@ func (p *Policy) position(q *upstream.Peer) int {
 func (p *Policy) peerAt(at int) *upstream.Peer { return peerAt(p.group, at) }
 
 func peerAt(g *upstream.Group, at int) *upstream.Peer {
-	if at < len(g.Primary) {
-		return g.Primary[at]
+	if at < len(g.Peers().Primary) {
+		return g.Peers().Primary[at]
 	}
-	return g.Backup[at-len(g.Primary)]
+	return g.Peers().Backup[at-len(g.Peers().Primary)]
 }

@@ -26,7 +26,7 @@ func (c *Conf) secret(g *upstream.Group) (keys, *salted) {
 		return keys{angie: []string{string(fixed)}}, nil
 	}
 	t := &salted{secret: c.Secret.V}
-	for at := range g.Peers {
+	for at := range g.Peers().All {
 		q := peerAt(g, at)
 		t.sids = append(t.sids, sid(q))
 		t.wishes = append(t.wishes, wish{peers: []*upstream.Peer{q}, reason: Valid, fresh: true})

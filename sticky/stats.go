@@ -31,7 +31,7 @@ func (st *Stats) see(r *ngx.Request, sp Spelling) {
 
 // Of returns the stickiness of a group, nil when it has none.
 func Of(g *upstream.Group) *Policy {
-	p, _ := g.Sticky.(*Policy)
+	p, _ := g.Peers().Sticky.(*Policy)
 	return p
 }
 

@@ -192,7 +192,7 @@ func (t *tengineSpec) lint(b *ngx.Build, p *Policy) {
 	if t.indirect && t.dated() {
 		p.note(b, `upstream "%s": maxidle and maxlife hold also where the cookie is the only one, which they don't in Tengine`, name)
 	}
-	for _, q := range p.group.Peers {
+	for _, q := range p.group.Peers().All {
 		if q.Down {
 			p.note(b, `upstream "%s": clients don't stick to the server %s, which is down; in Tengine they do`, name, q.Name)
 		}

@@ -56,9 +56,10 @@ type spec struct {
 // Method is a group's way of choosing peers, set by a directive of its block.
 type Method struct {
 	Name string // the directive's
-	Make func(b *ngx.Build, g *Group) (Balancer, error)
+	// Make returns the balancer for some peers; it runs again when there are others.
+	Make func(ps *Peers) Balancer
 	// What the method doesn't support of the parameters of server.
-	NoBackup, NoWeight, NoMaxConns bool
+	NoBackup, NoWeight, NoMaxConns, NoSlowStart bool
 }
 
 // SetMethod makes m the way in which the group of the statement's block chooses
@@ -123,6 +124,11 @@ func (c *Conf) Directives() []nginxconf.Directive {
 		nginxconf.Num("keepalive_requests", nginxconf.Upstream, &c.KeepaliveRequests, "1000", "Bounds the number of requests of a connection."),
 		nginxconf.Msec("keepalive_time", nginxconf.Upstream, &c.KeepaliveTime, "1h", "Bounds the time in which a connection takes requests."),
 		nginxconf.Msec("keepalive_timeout", nginxconf.Upstream, &c.KeepaliveTimeout, "60s", "Sets how long an idle connection is kept."),
+		nginxconf.Call("least_conn", nginxconf.Upstream, nginxconf.NoArgs, parseLeastConn, "Chooses the peer with the fewest requests."),
+		nginxconf.Call("least_time", nginxconf.Upstream, nginxconf.Args12, parseLeastTime, "Chooses the peer with the least mean time and the fewest requests."),
+		nginxconf.Call("ip_hash", nginxconf.Upstream, nginxconf.NoArgs, parseIPHash, "Chooses a peer by the client's address."),
+		nginxconf.Call("hash", nginxconf.Upstream, nginxconf.Args12, parseHash, "Chooses a peer by a key."),
+		nginxconf.Call("random", nginxconf.Upstream, nginxconf.NoArgs|nginxconf.Args12, parseRandom, "Chooses a peer at random."),
 		nginxconf.Call("zone", nginxconf.Upstream, nginxconf.Args12, parseZone, "Names a zone for the group's state, which is always shared here."),
 	}
 }

@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"bytes"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -13,27 +12,27 @@ import (
 )
 
 // Group is an upstream: its peers and how one is chosen. It is read-only once
-// built, but for what mu guards.
+// built, but for its peers where their names are resolved anew.
 type Group struct {
 	Name     string
 	Implicit bool // made by proxy_pass, not by an upstream block
 	Port     int  // of an implicit group, as proxy_pass gave it; else 0
-	Peers    []*Peer
-	Primary  []*Peer // of Peers
-	Backup   []*Peer
 	Conf     *Conf
 	Servers  []Server // as configured, for status pages and Lua
 	// FailOpen serves from peers that checks have turned down when no other is left.
 	FailOpen bool
-	Balancer Balancer
-	Sticky   Sticky // nil without
 	Script   Script // nil without; comes before Sticky and Balancer
 	Kept     *Kept  // nil where connections aren't kept
 
-	mu    sync.Mutex // guards the peers' weights and failures
-	tries int        // tries of a request: peers that aren't down in the file
-	slow  bool       // some peer of several has slow_start
+	method Method
+	peers  atomic.Pointer[Peers]
+	// mu guards the peers' weights and failures. Configurations share it as they
+	// share the peers' State.
+	mu *sync.Mutex
 }
+
+// Peers returns the peers at the moment.
+func (g *Group) Peers() *Peers { return g.peers.Load() }
 
 // Server is a server line as configured.
 type Server struct {
@@ -84,6 +83,7 @@ type State struct {
 	fails    int
 	accessed int64 // Unix seconds
 	checked  int64
+	timing   timing
 
 	Stats Stats
 }
@@ -184,7 +184,7 @@ func (g *Group) LastFailure(p *Peer) (accessed, checked int64) {
 func (g *Group) Weights(p *Peer) (current, effective int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return p.currentWeight / g.scaled(1), p.effectiveWeight
+	return p.currentWeight / g.Peers().scaled(1), p.effectiveWeight
 }
 
 // Groups are the groups of a configuration, explicit ones first, in the file's order.
@@ -203,13 +203,16 @@ func (gs *Groups) Named(host string) *Group {
 
 // Single returns a group that lives as long as a request, of addresses that came by variables.
 func Single(name string, addrs ...string) *Group {
-	g := &Group{Name: name, Implicit: true, Conf: new(Conf), Balancer: roundRobin{}, tries: len(addrs)}
-	for i, a := range addrs {
+	g := &Group{Name: name, Implicit: true, Conf: new(Conf), mu: new(sync.Mutex)}
+	var all []*Peer
+	for _, a := range addrs {
 		p := Foreign(a)
-		p.Foreign, p.Index, p.effectiveWeight = false, i, 1
-		g.Peers = append(g.Peers, p)
+		p.Foreign, p.effectiveWeight = false, 1
+		all = append(all, p)
 	}
-	g.Primary = g.Peers
+	ps := newPeers(all)
+	ps.Balancer = roundRobin{}
+	g.peers.Store(ps)
 	return g
 }
 
@@ -302,38 +305,44 @@ func isUnix(name string) bool { return len(name) > 5 && name[:5] == "unix:" }
 
 func (sp *spec) build(b *ngx.Build, outer *Conf) error {
 	g := sp.group
-	g.Conf = outer
+	g.Conf, g.method = outer, sp.method
+	g.mu = ngx.Keep(b, "lock "+g.FullName(), func() *sync.Mutex { return new(sync.Mutex) })
 	if sp.level != nil {
 		g.Conf = nginxconf.Of[*Conf](sp.level)
 	}
+	var all []*Peer
+	times := make(map[string]int)
 	for _, sv := range sp.servers {
 		g.Servers = append(g.Servers, Server{sv.text, sv.addrs, sv.weight, sv.maxFails, sv.failTimeout, sv.backup, sv.down})
 		for _, a := range sv.addrs {
-			g.addPeer(b, sp, sv, a)
+			p := sv.peer(a)
+			if sp.level == nil {
+				p.maxFails = 0
+			}
+			p.State = ngx.Keep(b, "peer "+g.Name+" "+nth(a, times), func() *State { return new(State) })
+			all = append(all, p)
 		}
 	}
-	g.slow = len(g.Peers) > 1 && slices.ContainsFunc(g.Peers, func(p *Peer) bool { return p.slowStart > 0 })
-	if len(g.Primary) == 0 && sp.level != nil {
+	ps := newPeers(all)
+	if len(ps.Primary) == 0 && sp.level != nil {
 		return nginxconf.Errorf(sp.at.File, sp.at.Line, `no servers in upstream "%s"`, sp.name)
 	}
 	if k := g.Conf.Keepalive.V; sp.level != nil && k.Max > 0 {
 		g.Kept = ngx.Keep(b, "kept "+g.Name, func() *Kept { return new(Kept) })
 		g.Kept.configure(g.Conf)
 	}
-	g.Balancer = roundRobin{}
-	if sp.method.Make != nil {
-		bal, err := sp.method.Make(b, g)
-		if err != nil {
-			return err
-		}
-		g.Balancer = bal
-	}
+	g.publish(ps)
+	return sp.buildOthers(b, g, ps)
+}
+
+// buildOthers makes what directives of other packages ask for.
+func (sp *spec) buildOthers(b *ngx.Build, g *Group, ps *Peers) error {
 	if sp.sticky != nil {
 		st, err := sp.sticky(b, g)
 		if err != nil {
 			return err
 		}
-		g.Sticky = st
+		ps.Sticky = st
 	}
 	if sp.script != nil {
 		sc, err := sp.script(b, g)
@@ -345,7 +354,28 @@ func (sp *spec) build(b *ngx.Build, outer *Conf) error {
 	return nil
 }
 
-func (g *Group) addPeer(b *ngx.Build, sp *spec, sv *serverSpec, addr string) {
+// publish makes ps the group's peers.
+func (g *Group) publish(ps *Peers) {
+	if g.method.Make != nil {
+		ps.balance(g.method.Make(ps))
+	} else {
+		ps.balance(roundRobin{})
+	}
+	g.peers.Store(ps)
+}
+
+// nth tells the servers of one address apart, whose failures and connections
+// count for each alone.
+func nth(addr string, times map[string]int) string {
+	times[addr]++
+	if n := times[addr]; n > 1 {
+		return addr + " " + strconv.Itoa(n)
+	}
+	return addr
+}
+
+// peer returns a peer of the server line, without a State.
+func (sv *serverSpec) peer(addr string) *Peer {
 	p := &Peer{
 		Name: []byte(addr), Network: "tcp", Addr: addr, Server: sv.text, Backup: sv.backup, Down: sv.down, Drain: sv.drain,
 		Route: sv.route, ID: sv.id, SrunID: sv.srunID, SID: sv.sid, weight: sv.weight, effectiveWeight: sv.weight, maxFails: sv.maxFails, maxConns: sv.maxConns,
@@ -354,21 +384,7 @@ func (g *Group) addPeer(b *ngx.Build, sp *spec, sv *serverSpec, addr string) {
 	if isUnix(addr) {
 		p.Network, p.Addr = "unix", addr[5:]
 	}
-	if sp.level == nil {
-		p.maxFails = 0
-	}
-	p.State = ngx.Keep(b, "peer "+g.Name+" "+addr, func() *State { return new(State) })
-	if sv.backup {
-		p.Index = len(g.Backup)
-		g.Backup = append(g.Backup, p)
-	} else {
-		p.Index = len(g.Primary)
-		g.Primary = append(g.Primary, p)
-	}
-	g.Peers = append(g.Peers, p)
-	if !sv.down && !sv.drain {
-		g.tries++
-	}
+	return p
 }
 
 // Foreign returns a peer that isn't of any group, for a script's choice; addr is
@@ -385,7 +401,7 @@ func Foreign(addr string) *Peer {
 // the group shares that one's State, so that its requests are counted there.
 func (g *Group) Foreign(addr string) *Peer {
 	p := Foreign(addr)
-	for _, own := range g.Peers {
+	for _, own := range g.Peers().All {
 		if string(own.Name) == addr {
 			p.State, p.Server = own.State, own.Server
 			break

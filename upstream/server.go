@@ -105,6 +105,9 @@ func (sv *serverSpec) param(sp *spec, p string) error {
 	case "fail_timeout":
 		return dur(&sv.failTimeout)
 	case "slow_start":
+		if sp.method.NoSlowStart {
+			return unsupported()
+		}
 		return dur(&sv.slowStart)
 	case "route", "sid":
 		return sv.setRoute(name, value)

@@ -197,7 +197,7 @@ func (s *Server) eachPeer(f func(p *page, g *upstream.Group, peer *upstream.Peer
 	return func(p *page) {
 		for _, g := range s.groups() {
 			seen := make(map[*upstream.State]bool)
-			for _, peer := range g.Peers {
+			for _, peer := range g.Peers().All {
 				if !seen[peer.State] {
 					seen[peer.State] = true
 					f(p, g, peer, []string{"upstream", g.Name, "peer", string(peer.Name)})
