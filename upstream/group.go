@@ -2,7 +2,9 @@ package upstream
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,8 +26,12 @@ type Group struct {
 	Script   Script // nil without; comes before Sticky and Balancer
 	Kept     *Kept  // nil where connections aren't kept
 
+	dialed int // port of an implicit group, the default one included
 	method Method
-	peers  atomic.Pointer[Peers]
+	sticky StickyMaker
+	// heard are told of peers before they become the group's.
+	heard []func(ps *Peers)
+	peers atomic.Pointer[Peers]
 	// mu guards the peers' weights and failures. Configurations share it as they
 	// share the peers' State.
 	mu *sync.Mutex
@@ -42,6 +48,7 @@ type Server struct {
 	MaxFails     int
 	FailTimeout  time.Duration
 	Backup, Down bool
+	SID          bool // it has Angie's sid=
 }
 
 // Peer is one address of a group.
@@ -67,9 +74,15 @@ type Peer struct {
 	failTimeout time.Duration
 	slowStart   time.Duration
 
-	// guarded by Group.mu
-	currentWeight   int
-	effectiveWeight int
+	*turn
+	key string // of its State among the group's
+}
+
+// turn is a peer's standing in round robin. The Group's mu guards it. Peers of one
+// configuration that stand for the same server have it together.
+type turn struct {
+	current   int // weight
+	effective int // weight
 }
 
 // State is what is known of a peer. It is kept over reloads by group and address.
@@ -184,7 +197,7 @@ func (g *Group) LastFailure(p *Peer) (accessed, checked int64) {
 func (g *Group) Weights(p *Peer) (current, effective int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return p.currentWeight / g.Peers().scaled(1), p.effectiveWeight
+	return p.current / g.Peers().scaled(1), p.effective
 }
 
 // Groups are the groups of a configuration, explicit ones first, in the file's order.
@@ -194,7 +207,17 @@ type Groups struct{ List []*Group }
 // or the host and port that an implicit group was made of; nil when there is none.
 func (gs *Groups) Named(host string) *Group {
 	for _, g := range gs.List {
-		if g.Name == host && !g.Implicit {
+		if !g.Implicit && strings.EqualFold(g.Name, host) {
+			return g
+		}
+	}
+	return nil
+}
+
+// At returns the implicit group of a host and a port, nil when there is none.
+func (gs *Groups) At(host string, port int) *Group {
+	for _, g := range gs.List {
+		if g.Implicit && g.dialed == port && strings.EqualFold(g.Name, host) {
 			return g
 		}
 	}
@@ -207,7 +230,7 @@ func Single(name string, addrs ...string) *Group {
 	var all []*Peer
 	for _, a := range addrs {
 		p := Foreign(a)
-		p.Foreign, p.effectiveWeight = false, 1
+		p.Foreign = false
 		all = append(all, p)
 	}
 	ps := newPeers(all)
@@ -310,49 +333,59 @@ func (sp *spec) build(b *ngx.Build, outer *Conf) error {
 	if sp.level != nil {
 		g.Conf = nginxconf.Of[*Conf](sp.level)
 	}
-	var all []*Peer
-	times := make(map[string]int)
 	for _, sv := range sp.servers {
-		g.Servers = append(g.Servers, Server{sv.text, sv.addrs, sv.weight, sv.maxFails, sv.failTimeout, sv.backup, sv.down})
-		for _, a := range sv.addrs {
-			p := sv.peer(a)
-			if sp.level == nil {
-				p.maxFails = 0
-			}
-			p.State = ngx.Keep(b, "peer "+g.Name+" "+nth(a, times), func() *State { return new(State) })
-			all = append(all, p)
+		g.Servers = append(g.Servers, Server{sv.text, sv.addrs, sv.weight, sv.maxFails, sv.failTimeout, sv.backup, sv.down, sv.sid})
+		if sp.level == nil {
+			sv.maxFails = 0
 		}
-	}
-	ps := newPeers(all)
-	if len(ps.Primary) == 0 && sp.level != nil {
-		return nginxconf.Errorf(sp.at.File, sp.at.Line, `no servers in upstream "%s"`, sp.name)
 	}
 	if k := g.Conf.Keepalive.V; sp.level != nil && k.Max > 0 {
 		g.Kept = ngx.Keep(b, "kept "+g.Name, func() *Kept { return new(Kept) })
 		g.Kept.configure(g.Conf)
 	}
-	g.publish(ps)
-	return sp.buildOthers(b, g, ps)
-}
-
-// buildOthers makes what directives of other packages ask for.
-func (sp *spec) buildOthers(b *ngx.Build, g *Group, ps *Peers) error {
+	ps, err := sp.firstPeers(b)
+	if err != nil {
+		return err
+	}
+	g.peers.Store(ps)
 	if sp.sticky != nil {
-		st, err := sp.sticky(b, g)
-		if err != nil {
+		if g.sticky, err = sp.sticky(b, g); err != nil {
 			return err
 		}
-		ps.Sticky = st
 	}
 	if sp.script != nil {
-		sc, err := sp.script(b, g)
-		if err != nil {
+		if g.Script, err = sp.script(b, g); err != nil {
 			return err
 		}
-		g.Script = sc
 	}
+	g.publish(ps)
 	return nil
 }
+
+// firstPeers returns the peers that a new configuration begins with.
+func (sp *spec) firstPeers(b *ngx.Build) (*Peers, error) {
+	if slices.ContainsFunc(sp.servers, func(sv *serverSpec) bool { return sv.resolve }) {
+		return sp.follow(b)
+	}
+	var all []*Peer
+	times := make(map[string]int)
+	for _, sv := range sp.servers {
+		for _, a := range sv.addrs {
+			p := sv.peer(a)
+			p.State = ngx.Keep(b, "peer "+sp.group.Name+" "+nth(a, times), func() *State { return new(State) })
+			all = append(all, p)
+		}
+	}
+	ps := newPeers(all)
+	if len(ps.Primary) == 0 && sp.level != nil {
+		return nil, nginxconf.Errorf(sp.at.File, sp.at.Line, `no servers in upstream "%s"`, sp.name)
+	}
+	return ps, nil
+}
+
+// OnChange has f told of the group's peers whenever there are others, before
+// any is asked. It is called while a configuration is built; f runs in a goroutine of its own, one at a time.
+func (g *Group) OnChange(f func(ps *Peers)) { g.heard = append(g.heard, f) }
 
 // publish makes ps the group's peers.
 func (g *Group) publish(ps *Peers) {
@@ -360,6 +393,9 @@ func (g *Group) publish(ps *Peers) {
 		ps.balance(g.method.Make(ps))
 	} else {
 		ps.balance(roundRobin{})
+	}
+	if g.sticky != nil {
+		ps.Sticky = g.sticky(ps)
 	}
 	g.peers.Store(ps)
 }
@@ -378,7 +414,7 @@ func nth(addr string, times map[string]int) string {
 func (sv *serverSpec) peer(addr string) *Peer {
 	p := &Peer{
 		Name: []byte(addr), Network: "tcp", Addr: addr, Server: sv.text, Backup: sv.backup, Down: sv.down, Drain: sv.drain,
-		Route: sv.route, ID: sv.id, SrunID: sv.srunID, SID: sv.sid, weight: sv.weight, effectiveWeight: sv.weight, maxFails: sv.maxFails, maxConns: sv.maxConns,
+		Route: sv.route, ID: sv.id, SrunID: sv.srunID, SID: sv.sid, weight: sv.weight, turn: &turn{effective: sv.weight}, maxFails: sv.maxFails, maxConns: sv.maxConns,
 		failTimeout: sv.failTimeout, slowStart: sv.slowStart,
 	}
 	if isUnix(addr) {
@@ -390,7 +426,7 @@ func (sv *serverSpec) peer(addr string) *Peer {
 // Foreign returns a peer that isn't of any group, for a script's choice; addr is
 // ip:port, [ip]:port or unix:path.
 func Foreign(addr string) *Peer {
-	p := &Peer{Name: []byte(addr), Network: "tcp", Addr: addr, Foreign: true, weight: 1, State: new(State)}
+	p := &Peer{Name: []byte(addr), Network: "tcp", Addr: addr, Foreign: true, weight: 1, State: new(State), turn: &turn{effective: 1}}
 	if isUnix(addr) {
 		p.Network, p.Addr = "unix", addr[5:]
 	}

@@ -1,6 +1,9 @@
 package upstream
 
-import "slices"
+import (
+	"slices"
+	"sync"
+)
 
 // Peers are the peers of a group at a moment, and what was made for them. They are
 // read-only, but for what the group's lock guards; a group whose names are
@@ -15,6 +18,39 @@ type Peers struct {
 	observer Observer // Balancer, if it is one
 	tries    int      // tries of a request: peers that aren't down in the file
 	slow     bool     // some peer of several has slow_start
+}
+
+// Table keeps a value for each of some names, such as a group's addresses. The zero
+// Table is empty. Its methods may be called at once.
+type Table[T any] struct {
+	mu sync.Mutex
+	m  map[string]T
+}
+
+// Get returns the value of a name, made by fresh when there is none.
+func (t *Table[T]) Get(name string, fresh func() T) T {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	v, ok := t.m[name]
+	if !ok {
+		if t.m == nil {
+			t.m = make(map[string]T)
+		}
+		v = fresh()
+		t.m[name] = v
+	}
+	return v
+}
+
+// Retain drops the values of other names than those for which keep is true.
+func (t *Table[T]) Retain(keep func(name string) bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for name := range t.m {
+		if !keep(name) {
+			delete(t.m, name)
+		}
+	}
 }
 
 // newPeers sorts peers, without a balancer.

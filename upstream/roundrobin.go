@@ -25,7 +25,7 @@ type contest struct {
 
 func (c *contest) enter(p *Peer) {
 	c.total += c.peers.advance(p)
-	if c.best == nil || p.currentWeight > c.best.currentWeight {
+	if c.best == nil || p.current > c.best.current {
 		c.best = p
 	}
 }
@@ -33,7 +33,7 @@ func (c *contest) enter(p *Peer) {
 // end returns the winner, nil when nobody took part.
 func (c *contest) end(now int64) *Peer {
 	if c.best != nil {
-		c.best.currentWeight -= c.total
+		c.best.current -= c.total
 		c.best.Checked(now)
 	}
 	return c.best
@@ -41,10 +41,10 @@ func (c *contest) end(now int64) *Peer {
 
 // advance adds a peer's effective weight to its current one, and returns it.
 func (ps *Peers) advance(p *Peer) int {
-	w := ps.ramped(p, p.effectiveWeight)
-	p.currentWeight += w
-	if p.effectiveWeight < p.weight {
-		p.effectiveWeight++
+	w := ps.ramped(p, p.effective)
+	p.current += w
+	if p.effective < p.weight {
+		p.effective++
 	}
 	return w
 }
@@ -57,7 +57,7 @@ func (roundRobin) Charge(s *Session, peers []*Peer, p *Peer, now int64) {
 	for _, q := range peers {
 		total += q.weight
 	}
-	if p.currentWeight <= -s.Peers.scaled(total-p.weight) {
+	if p.current <= -s.Peers.scaled(total-p.weight) {
 		return
 	}
 	total = 0
@@ -66,7 +66,7 @@ func (roundRobin) Charge(s *Session, peers []*Peer, p *Peer, now int64) {
 			total += s.Peers.advance(q)
 		}
 	}
-	p.currentWeight -= total
+	p.current -= total
 	p.Checked(now)
 }
 

@@ -16,7 +16,7 @@ func groupBy(m Method, weights ...int) *Group {
 	g := &Group{Name: "g", method: m, mu: new(sync.Mutex)}
 	var all []*Peer
 	for i, w := range weights {
-		p := &Peer{Name: []byte{byte('a' + i)}, Server: string(rune('a' + i)), weight: w, effectiveWeight: w, maxFails: 1, failTimeout: 10e9, State: new(State)}
+		p := &Peer{Name: []byte{byte('a' + i)}, Server: string(rune('a' + i)), weight: w, turn: &turn{effective: w}, maxFails: 1, failTimeout: 10e9, State: new(State)}
 		all = append(all, p)
 	}
 	g.publish(newPeers(all))

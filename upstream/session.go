@@ -343,7 +343,7 @@ func (s *Session) Done(out Outcome) {
 	p.fails++
 	p.accessed, p.checked = now, now
 	if p.maxFails > 0 {
-		p.effectiveWeight = max(p.effectiveWeight-p.weight/p.maxFails, 0)
+		p.effective = max(p.effective-p.weight/p.maxFails, 0)
 		if p.fails >= p.maxFails && s.Request != nil {
 			s.Request.Warnf("upstream server temporarily disabled")
 		}

@@ -178,6 +178,9 @@ func (t *Target) find(r *ngx.Request, host string, port int) (*upstream.Group, i
 		}
 		name, port = host[:i], p
 	}
+	if g := t.groups.At(name, port); g != nil {
+		return g, 0
+	}
 	addr, err := netip.ParseAddr(strings.Trim(name, "[]"))
 	if err != nil {
 		return t.lookup(r, name, port)

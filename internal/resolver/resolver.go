@@ -335,13 +335,16 @@ func (r *Resolver) resolve(ctx context.Context, qn question, server int) (answer
 }
 
 // collect makes an answer of the replies for each type, or finds the name that
-// the one asked for is an alias of. ttl falls to the least one on the way.
+// the one asked for is an alias of: as in nginx the last reply says it. An error in
+// one reply is the whole's, unless it is that there is no such name, and the other
+// one knows better. ttl falls to the least one on the way.
 func collect(replies []*message, ttl *uint32) (a answer, alias string) {
 	code := 0
 	for _, m := range replies {
-		if code == 0 {
+		if code == 0 || code == int(NotFound) && m.code() != 0 {
 			code = m.code()
 		}
+		alias = ""
 		for _, rec := range m.answers {
 			switch {
 			case rec.typ == typeCNAME:
@@ -358,15 +361,16 @@ func collect(replies []*message, ttl *uint32) (a answer, alias string) {
 			*ttl = min(*ttl, rec.ttl)
 		}
 	}
+	found := len(a.addrs)+len(a.records) > 0
 	switch {
-	case len(a.addrs)+len(a.records) > 0:
-		return a, ""
-	case alias != "" && code == 0:
-		return answer{}, alias
-	case code != 0:
+	case code != 0 && !(found && code == int(NotFound)):
 		return answer{err: Error(code)}, ""
+	case found:
+		return a, ""
+	case alias == "":
+		return answer{err: NotFound}, ""
 	}
-	return answer{err: NotFound}, ""
+	return answer{}, alias
 }
 
 // Target is an address of a host of a service.
