@@ -37,6 +37,12 @@ func (d Directive) NoInherit() Directive {
 	return d
 }
 
+// Taking returns the row with another number of arguments.
+func (d Directive) Taking(a Arity) Directive {
+	d.Arity = a
+	return d
+}
+
 // BlockBody says how the block of a directive is read.
 type BlockBody struct {
 	// Inner is the context of the statements inside; 0 for a raw block (map,

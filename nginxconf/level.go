@@ -40,6 +40,17 @@ func Own[C Settings](lv *Level) C {
 	return lv.own(moduleIndex[C](lv.loader)).conf.(C)
 }
 
+// OwnAs is Own for the first module whose Conf implements I; false when there is none.
+func OwnAs[I Settings](lv *Level) (I, bool) {
+	for i, p := range lv.loader.protos {
+		if _, ok := p.conf.(I); ok {
+			return lv.own(i).conf.(I), true
+		}
+	}
+	var none I
+	return none, false
+}
+
 func moduleIndex[C Settings](ld *Loader) int {
 	for i, p := range ld.protos {
 		if _, ok := p.conf.(C); ok {

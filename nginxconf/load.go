@@ -87,14 +87,8 @@ func Load(file string, opt Options) (*Config, error) {
 	ld.index()
 	root := ld.level(Main, nil, nil)
 	ld.config.Root = root
-	if opt.Globals != "" {
-		sts, lexErr := Parse(commandLine, []byte(opt.Globals))
-		if lexErr != nil && lexErr.Msg == `unexpected end of file, expecting ";" or "}"` {
-			lexErr.Msg = `unexpected end of parameter, expecting ";"`
-		}
-		if err := ld.statements(root, sts, lexErr); err != nil {
-			return ld.config, err
-		}
+	if err := ld.globals(root); err != nil {
+		return ld.config, err
 	}
 	if err := ld.file(root, file, nil); err != nil {
 		return ld.config, err
@@ -103,6 +97,20 @@ func Load(file string, opt Options) (*Config, error) {
 		return ld.config, err
 	}
 	return ld.config, nil
+}
+
+// globals reads the text of -g.
+func (ld *Loader) globals(root *Level) error {
+	sts, lexErr := Parse(commandLine, []byte(ld.Globals))
+	for _, st := range sts {
+		if st.HasBlock {
+			return Errorf(commandLine, st.Line, "block directives are not supported in -g option")
+		}
+	}
+	if lexErr != nil && lexErr.Msg == `unexpected end of file, expecting ";" or "}"` {
+		lexErr.Msg = `unexpected end of parameter, expecting ";"`
+	}
+	return ld.statements(root, sts, lexErr)
 }
 
 // index makes the table of names from a fresh Conf of each module.

@@ -85,6 +85,14 @@ func (s *scanner) luaString(q byte) {
 		switch s.src[s.i] {
 		case '\\':
 			s.i++
+			if s.i < len(s.src) && s.src[s.i] == 'z' { // blanks and newlines that follow aren't the string's
+				for s.i+1 < len(s.src) && strings.IndexByte(" \t\r\n\v\f", s.src[s.i+1]) >= 0 {
+					if s.i++; s.src[s.i] == '\n' {
+						s.line++
+					}
+				}
+				continue
+			}
 			if s.i < len(s.src) && s.src[s.i] == '\n' {
 				s.line++
 			}

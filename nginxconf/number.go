@@ -2,6 +2,7 @@ package nginxconf
 
 import (
 	"math"
+	"strings"
 	"time"
 )
 
@@ -51,52 +52,72 @@ func parseUnits(s, suffixes string) (int64, bool) {
 // timeUnit is a suffix of nginx's times; bigger units come first in a value.
 type timeUnit struct {
 	suffix string
-	rank   int
 	unit   time.Duration
 }
 
-// ParseTime reads a time such as 10, 1h30m or 500ms. A number without suffix is
-// seconds; ms is allowed only where msec is true.
+// timeUnits returns the units in the order in which they may stand. A blank
+// stands for seconds, too, and ends what may have a unit.
+func timeUnits() []timeUnit {
+	const day = 24 * time.Hour
+	return []timeUnit{
+		{"y", 365 * day}, {"M", 30 * day}, {"w", 7 * day}, {"d", day}, {"h", time.Hour}, {"m", time.Minute},
+		{"s", time.Second}, {"ms", time.Millisecond}, {" ", time.Second},
+	}
+}
+
+// ParseTime reads a time such as 10, 1h30m or 500ms; with msec in milliseconds,
+// else in seconds. A number without suffix is seconds. As in nginx, ms needs msec,
+// months and years are refused with it, blanks may part the units, and a unit
+// without its number counts nothing. A time that is too long for a Duration, some
+// 292 years, is as long as one can be.
 // http://nginx.org/en/docs/syntax.html
 func ParseTime(s string, msec bool) (time.Duration, bool) {
-	const day = 24 * time.Hour
-	units := [...]timeUnit{
-		{"ms", 8, time.Millisecond}, {"y", 1, 365 * day}, {"M", 2, 30 * day}, {"w", 3, 7 * day},
-		{"d", 4, day}, {"h", 5, time.Hour}, {"m", 6, time.Minute}, {"s", 7, time.Second},
+	resolution := time.Second
+	if msec {
+		resolution = time.Millisecond
 	}
-	var total time.Duration
-	rank := 0
-	for first := true; s != "" || first; first = false {
-		i := 0
-		for i < len(s) && s[i] >= '0' && s[i] <= '9' {
-			i++
-		}
-		n, ok := parseDigits(s[:i], math.MaxInt64/int64(time.Second))
-		if !ok {
-			return 0, false
-		}
-		u := timeUnit{"", 7, time.Second} // a bare number ends the value
-		rest := s[i:]
-		for _, c := range units {
-			if len(rest) >= len(c.suffix) && rest[:len(c.suffix)] == c.suffix {
-				u = c
-				break
+	var total int64 // in units of the resolution
+	step, digits := -1, false
+	for s != "" {
+		n := len(s) - len(strings.TrimLeft(s, "0123456789"))
+		value := int64(0)
+		if n > 0 {
+			var ok bool
+			if value, ok = parseDigits(s[:n], math.MaxInt64); !ok {
+				return 0, false
 			}
+			s, digits = s[n:], true
 		}
-		if u.suffix == "ms" && !msec || u.suffix == "" && rest != "" && rest[0] != ' ' || u.rank <= rank {
+		unit := time.Second
+		if s != "" {
+			i := findUnit(s)
+			if i <= step || msec && timeUnits()[i].unit >= 30*24*time.Hour || !msec && timeUnits()[i].suffix == "ms" {
+				return 0, false
+			}
+			step, unit = i, timeUnits()[i].unit
+			s = strings.TrimLeft(s[len(timeUnits()[i].suffix):], " ")
+		}
+		scale := int64(unit / resolution)
+		if value > (math.MaxInt64-total)/scale {
 			return 0, false
 		}
-		rank = u.rank
-		if n > int64((math.MaxInt64-total)/u.unit) {
-			return 0, false
-		}
-		total += time.Duration(n) * u.unit
-		s = rest[len(u.suffix):]
-		for s != "" && s[0] == ' ' {
-			s = s[1:]
+		total += value * scale
+	}
+	if total > int64(math.MaxInt64/resolution) {
+		return math.MaxInt64, digits
+	}
+	return time.Duration(total) * resolution, digits
+}
+
+// findUnit returns the place of the unit at the beginning of s in timeUnits, -1 when there is none.
+func findUnit(s string) int {
+	found := -1
+	for i, u := range timeUnits() {
+		if strings.HasPrefix(s, u.suffix) && (found < 0 || len(u.suffix) > len(timeUnits()[found].suffix)) {
+			found = i
 		}
 	}
-	return total, true
+	return found
 }
 
 func equalFold(a, b string) bool {

@@ -89,17 +89,16 @@ func maskWord(dst []byte, src string, w word) {
 		}
 		return
 	}
-	// A word over several lines becomes one in quotes, which may have lines.
-	q := byte('x')
-	if strings.Contains(src, "\n") {
-		q = '"'
-	}
+	// A word over several lines becomes one in quotes, which may have lines; escaped
+	// newlines at its end stay behind it.
 	for i := range dst {
 		if src[i] != '\n' {
 			dst[i] = 'x'
 		}
 	}
-	dst[0], dst[len(dst)-1] = q, q
+	if last := len(strings.TrimRight(src, "\n")) - 1; strings.Contains(src[:last], "\n") {
+		dst[0], dst[last] = '"', '"'
+	}
 }
 
 // isPlain reports whether gonginx reads a word as nginx does.

@@ -133,7 +133,7 @@ func (c *Conf) Directives() []nginxconf.Directive {
 		nginxconf.Msec("keepalive_time", nginxconf.Upstream, &c.KeepaliveTime, "1h", "Bounds the time in which a connection takes requests."),
 		nginxconf.Msec("keepalive_timeout", nginxconf.Upstream, &c.KeepaliveTimeout, "60s", "Sets how long an idle connection is kept."),
 		ngx.ResolverRow(nginxconf.Upstream, &c.Resolver),
-		nginxconf.Msec("resolver_timeout", nginxconf.Upstream, &c.ResolverTimeout, "", "Bounds the time in which a name is resolved."),
+		nginxconf.Msec("resolver_timeout", nginxconf.Upstream, &c.ResolverTimeout, "30s", "Bounds the time in which a name is resolved."),
 		nginxconf.Call("least_conn", nginxconf.Upstream, nginxconf.NoArgs, parseLeastConn, "Chooses the peer with the fewest requests."),
 		nginxconf.Call("least_time", nginxconf.Upstream, nginxconf.Args12, parseLeastTime, "Chooses the peer with the least mean time and the fewest requests."),
 		nginxconf.Call("ip_hash", nginxconf.Upstream, nginxconf.NoArgs, parseIPHash, "Chooses a peer by the client's address."),

@@ -76,7 +76,7 @@ func (sp *spec) follow(b *ngx.Build) (*Peers, error) {
 	} else {
 		res.SetLog(b.Log)
 	}
-	if !own.ResolverTimeout.IsSet() {
+	if !own.ResolverTimeout.Own {
 		timeout = core.ResolverTimeout.V
 	}
 	switch {

@@ -22,7 +22,7 @@ func vars() *ngx.Vars {
 	value := func(name string, get ngx.Getter) ngx.Variable { return ngx.Variable{Name: name, Get: get} }
 	rows := []ngx.Variable{
 		value("empty", func(_ *ngx.Request, b []byte) ([]byte, bool) { return b, true }),
-		value("none", func(_ *ngx.Request, b []byte) ([]byte, bool) { return append(b, "rest"...), false }),
+		value("none", func(_ *ngx.Request, b []byte) ([]byte, bool) { return b, false }),
 		value("uri", func(r *ngx.Request, b []byte) ([]byte, bool) { return append(b, r.Path...), true }),
 	}
 	for _, name := range []string{"remote_addr", "remote_user", "time_local", "request", "status", "body_bytes_sent", "http_referer", "http_user_agent"} {

@@ -35,10 +35,14 @@ func (c *fileCache) write(name string, line []byte) (failed string, err error) {
 	defer c.mu.Unlock()
 	now := time.Now()
 	c.expire(now)
-	e := c.entry(name)
+	el := c.files[name]
+	if el == nil {
+		return c.first(name, line, now)
+	}
+	c.order.MoveToFront(el)
+	e := el.Value.(*cached)
 	e.used = now
-	e.uses++
-	if e.uses < c.minUses {
+	if e.uses++; e.uses < c.minUses {
 		return writeOnce(name, line)
 	}
 	if err := e.open(now, c.valid); err != nil {
@@ -48,11 +52,19 @@ func (c *fileCache) write(name string, line []byte) (failed string, err error) {
 	return "write", err
 }
 
-// entry returns the entry of a name as the most recently used one, making room for a new one.
-func (c *fileCache) entry(name string) *cached {
-	if el := c.files[name]; el != nil {
-		c.order.MoveToFront(el)
-		return el.Value.(*cached)
+// first writes the first line to a file. One that can't be opened is forgotten:
+// it drives no other file out.
+func (c *fileCache) first(name string, line []byte, now time.Time) (failed string, err error) {
+	e := &cached{name: name, used: now, uses: 1}
+	if err := e.open(now, c.valid); err != nil {
+		return "open", err
+	}
+	if _, err := e.file.Write(line); err != nil {
+		e.close()
+		return "write", err
+	}
+	if c.minUses > 1 {
+		e.close()
 	}
 	if c.order.Len() >= c.max {
 		c.drop(c.order.Back())
@@ -60,9 +72,8 @@ func (c *fileCache) entry(name string) *cached {
 	if c.files == nil {
 		c.files = make(map[string]*list.Element)
 	}
-	e := &cached{name: name}
 	c.files[name] = c.order.PushFront(e)
-	return e
+	return "", nil
 }
 
 // expire closes what wasn't used for long.

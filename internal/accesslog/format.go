@@ -89,7 +89,6 @@ func (f *Format) Append(r *ngx.Request, b []byte) []byte {
 		b, ok = o.v.Append(r, b)
 		switch {
 		case !ok:
-			b = b[:mark]
 			if f.escape == escapeDefault {
 				b = append(b, '-')
 			}

@@ -23,7 +23,7 @@ func (f *scriptFile) write(r *ngx.Request, line []byte) {
 		err = syscall.ENOTDIR
 	}
 	if err != nil {
-		r.Errorf(`testing "%s" existence failed %s`, root, errlog.Errno(err))
+		r.Errorf(`testing "%s" existence failed %s while logging request`, root, errlog.Errno(err))
 		return
 	}
 	name := string(f.name.Bytes(r))
@@ -36,9 +36,9 @@ func (f *scriptFile) write(r *ngx.Request, line []byte) {
 	switch {
 	case err == nil:
 	case failed == "open":
-		r.Critf(`open() "%s" failed %s`, name, errlog.Errno(err))
+		r.Critf(`open() "%s" failed %s while logging request`, name, errlog.Errno(err))
 	default:
-		r.Logf(errlog.Alert, `write() to "%s" failed %s`, name, errlog.Errno(err))
+		r.Logf(errlog.Alert, `write() to "%s" failed %s while logging request`, name, errlog.Errno(err))
 	}
 }
 

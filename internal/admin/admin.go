@@ -110,8 +110,11 @@ func Start(addr string, src Source) (*Server, error) {
 // Addr is the address listened on.
 func (s *Server) Addr() net.Addr { return s.ln.Addr() }
 
-// Close ends the endpoint; a request that runs gets a second.
+// Close ends the endpoint; a request that runs gets a second. Of a nil Server it does nothing.
 func (s *Server) Close() {
+	if s == nil {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if s.http.Shutdown(ctx) != nil {

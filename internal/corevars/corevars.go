@@ -13,11 +13,12 @@ import (
 	"strings"
 
 	"limpet/internal/ngx"
+	"limpet/nginxconf"
 )
 
-// Module returns the module, which consists of variables alone.
+// Module returns the module.
 func Module() ngx.Module {
-	return ngx.Module{Name: "core_variables", Vars: Vars}
+	return ngx.Module{Name: "core_variables", Conf: func() nginxconf.Settings { return new(Conf) }, Vars: Vars}
 }
 
 // Vars lists the variables.

@@ -52,7 +52,7 @@ func TestVariablesOfARequest(t *testing.T) {
 	for name, want := range map[string]string{
 		"request": "GET /a%20b?x=1&Name=v HTTP/1.1", "request_method": "GET", "request_uri": "/a%20b?x=1&Name=v",
 		"uri": "/a b", "document_uri": "/a b", "args": "x=1&Name=v", "query_string": "x=1&Name=v", "is_args": "?",
-		"arg_x": "1", "arg_name": "v", "arg_nam": "-", "arg_none": "-",
+		"arg_x": "1", "arg_name": "v", "arg_nam": "-", "arg_none": "-", "arg_": "-", "http_": "-", "cookie_": "-",
 		"host": "h.example", "request_port": "8080", "is_request_port": ":", "server_name": "first.example",
 		"server_protocol": "HTTP/1.1", "scheme": "http", "https": "",
 		"http_x_one": "a, b", "http_cookie": "a=1; b=2; c=3", "http_none": "-", "http_host": "h.example:8080",

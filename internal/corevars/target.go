@@ -51,7 +51,8 @@ func uri(r *ngx.Request, b []byte) ([]byte, bool) { return append(b, r.Path...),
 
 func args(r *ngx.Request, b []byte) ([]byte, bool) { return append(b, r.Args...), len(r.Args) > 0 }
 
-func setArgs(r *ngx.Request, value []byte) { r.Args = value }
+// setArgs replaces the arguments; the URI as it was received no longer holds, so that proxy_pass makes one anew.
+func setArgs(r *ngx.Request, value []byte) { r.Args, r.PathChanged = value, true }
 
 func isArgs(r *ngx.Request, b []byte) ([]byte, bool) {
 	if len(r.Args) > 0 {
@@ -63,6 +64,9 @@ func isArgs(r *ngx.Request, b []byte) ([]byte, bool) {
 // argument makes the getter of the first argument of a name, compared without regard to case.
 func argument(name string) ngx.Getter {
 	return func(r *ngx.Request, b []byte) ([]byte, bool) {
+		if name == "" {
+			return b, false
+		}
 		for rest := r.Args; len(rest) > 0; {
 			var pair []byte
 			pair, rest, _ = bytes.Cut(rest, []byte{'&'})

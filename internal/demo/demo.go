@@ -144,10 +144,10 @@ func (s *stage) serve() error {
 	if err != nil {
 		return err
 	}
-	defer log.close()
 	opt := server.Options{ConfFile: s.conf(), Prefix: s.dir + "/", ErrorLog: filepath.Join(s.dir, "logs/error.log"), Admin: s.admin}
 	con := process.NewConsole("", opt.Prefix, false)
 	code := process.Run(opt, process.Options{Watch: true, Version: "demo", Console: con, Started: s.explain})
+	log.close()
 	if code != 0 {
 		return fmt.Errorf("limpet ended with code %d", code)
 	}

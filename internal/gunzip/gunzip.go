@@ -7,6 +7,7 @@ package gunzip
 import (
 	"io"
 	"iter"
+	"sync"
 
 	"github.com/klauspost/compress/gzip"
 
@@ -35,15 +36,25 @@ func Module() ngx.Module {
 		Conf: func() conf.Settings { return new(Conf) },
 		Scope: func(b *ngx.Build, s *ngx.Scope) error {
 			if c := conf.Of[*Conf](s.Level); c.On.V {
-				s.Add(ngx.HeaderFilter, func(r *ngx.Request) ngx.Outcome { return start(r, c) })
+				p := ngx.Shared[pool](b)
+				s.Add(ngx.HeaderFilter, func(r *ngx.Request) ngx.Outcome { return start(r, c, p) })
 			}
 			return nil
 		},
 	}
 }
 
+// pool keeps a configuration's decompressors that aren't in use.
+type pool struct{ sync.Pool }
+
+// decompressor is a gzip reader and the buffer that it fills.
+type decompressor struct {
+	z   *gzip.Reader
+	buf []byte
+}
+
 // start is the header filter.
-func start(r *ngx.Request, c *Conf) ngx.Outcome {
+func start(r *ngx.Request, c *Conf, p *pool) ngx.Outcome {
 	encoding := r.Out.Header.Get(ngx.HeaderContentEncoding)
 	if !ngx.EqualFold(encoding, "gzip") {
 		return ngx.Next
@@ -56,7 +67,7 @@ func start(r *ngx.Request, c *Conf) ngx.Outcome {
 	r.Changed()
 	r.WeakenETag()
 	if !r.HeaderOnly {
-		r.AddFilter(&filter{size: int(c.Buffers.V.Size)})
+		r.AddFilter(&filter{size: int(c.Buffers.V.Size), pool: p})
 	}
 	return ngx.Next
 }
@@ -66,6 +77,7 @@ func start(r *ngx.Request, c *Conf) ngx.Outcome {
 type filter struct {
 	next ngx.Sink
 	size int
+	pool *pool
 	in   []byte // the piece at hand, as far as it wasn't taken
 	end  bool
 	fail error
@@ -85,11 +97,18 @@ func (f *filter) Chain(next ngx.Sink) {
 // run is the coroutine.
 func (f *filter) run(yield func([]byte) bool) {
 	f.more = yield
-	z, err := gzip.NewReader(f)
-	buf := make([]byte, f.size)
+	d, _ := f.pool.Get().(*decompressor)
+	if d == nil {
+		d = &decompressor{z: new(gzip.Reader)}
+	}
+	defer f.pool.Put(d)
+	if len(d.buf) != f.size {
+		d.buf = make([]byte, f.size)
+	}
+	err := d.z.Reset(f)
 	for err == nil {
 		var n int
-		if n, err = z.Read(buf); n > 0 && !yield(buf[:n]) {
+		if n, err = d.z.Read(d.buf); n > 0 && !yield(d.buf[:n]) {
 			return
 		}
 	}
@@ -139,7 +158,7 @@ func (f *filter) pump(r *ngx.Request) error {
 		}
 	}
 	if f.fail != nil {
-		r.Errorf("inflate() failed: %s", f.fail)
+		r.Errorf("inflate() failed: %s while sending response to client", f.fail)
 		return f.fail
 	}
 	return nil

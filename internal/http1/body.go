@@ -18,6 +18,7 @@ type bodyReader struct {
 	dec     ChunkDecoder
 	got     int64 // bytes handed out
 	expect  bool  // the client waits for 100 Continue
+	broken  bool  // the framing is: nothing more can be read
 	trailer ngx.Header
 }
 
@@ -38,16 +39,14 @@ func (c *conn) startBody(r *ngx.Request) {
 // ReadBody implements ngx.Wire.
 func (c *conn) ReadBody(r *ngx.Request, p []byte) (int, error) {
 	b := &c.x.body
-	if b.done {
-		return 0, io.EOF
-	}
 	if b.expect {
 		b.expect = false
-		if c.x.r == c.x.w { // nothing of the body is there yet
-			if err := c.SendInterim(r, 100, nil); err != nil {
-				return 0, err
-			}
+		if err := c.SendInterim(r, 100, nil); err != nil {
+			return 0, err
 		}
+	}
+	if b.done {
+		return 0, io.EOF
 	}
 	c.tc.SetReadTimeout(r.Scope.Core.ClientBodyTimeout.V)
 	if b.chunked {
@@ -85,14 +84,14 @@ func (c *conn) readChunked(r *ngx.Request, p []byte) (int, error) {
 		}
 		data, n, err := b.dec.Next(x.in[x.r:x.w], len(p))
 		if err != nil {
+			b.broken = true
 			return 0, &ngx.StatusError{Status: 400, Msg: "client sent invalid chunked body"}
 		}
 		copied := copy(p, data)
 		x.r += n
 		r.Received += int64(n)
-		b.got += int64(copied)
-		if limit := r.Scope.Core.ClientMaxBodySize.V; limit > 0 && b.got+b.dec.Pending() > limit {
-			return 0, &ngx.StatusError{Status: 413, Msg: fmt.Sprintf("client intended to send too large chunked body: %d+%d bytes", b.got-int64(copied), b.dec.Pending()+int64(copied))}
+		if err := b.count(r, int64(copied)); err != nil {
+			return 0, err
 		}
 		if b.dec.Done() {
 			b.done = true
@@ -138,6 +137,48 @@ func (c *conn) bodyError(r *ngx.Request, err error) error {
 	return tcp.ErrHangup
 }
 
+// Discard implements ngx.Wire.
+func (c *conn) Discard(r *ngx.Request) error {
+	x := c.x
+	b := &x.body
+	if b.expect && !r.BodyRefused {
+		b.expect = false
+		if err := c.SendInterim(r, 100, nil); err != nil {
+			return err
+		}
+	}
+	for !b.done && x.r < x.w {
+		if !b.chunked {
+			n := min(int64(x.w-x.r), b.remain)
+			x.r += int(n)
+			b.remain -= n
+			b.done = b.remain == 0
+			continue
+		}
+		data, n, err := b.dec.Next(x.in[x.r:x.w], x.w-x.r)
+		if err != nil {
+			b.broken = true
+			return &ngx.StatusError{Status: 400, Msg: "client sent invalid chunked body"}
+		}
+		x.r += n
+		if err := b.count(r, int64(len(data))); err != nil {
+			return err
+		}
+		b.done = b.dec.Done()
+	}
+	return nil
+}
+
+// count adds bytes of a chunked body up and refuses one that is, or is going to be, too large.
+func (b *bodyReader) count(r *ngx.Request, n int64) error {
+	b.got += n
+	if limit := r.Scope.Core.ClientMaxBodySize.V; limit > 0 && b.got+b.dec.Pending() > limit {
+		b.broken = true
+		return &ngx.StatusError{Status: 413, Msg: fmt.Sprintf("client intended to send too large chunked body: %d+%d bytes", b.got-n, b.dec.Pending()+n)}
+	}
+	return nil
+}
+
 // BodyTrailer implements ngx.Wire.
 func (c *conn) BodyTrailer() *ngx.Header { return &c.x.body.trailer }
 
@@ -155,7 +196,7 @@ func (c *conn) discardBody(core *ngx.Core) bool {
 			return false
 		}
 		n, err := c.discardSome(r, buf[:])
-		if err != nil && err != io.EOF || n == 0 && err == nil {
+		if err != nil && !x.body.done || n == 0 && err == nil {
 			return false
 		}
 	}

@@ -95,6 +95,7 @@ func (h *headReader) line(l *requestLine) error {
 			}
 			if err != nil {
 				h.r.Line = firstLine(x.in[x.r:x.w])
+				h.r.Proto = l.proto
 				return err
 			}
 			if n > 0 {
@@ -308,21 +309,19 @@ func (h *headReader) field(ep *ngx.Endpoint, f ngx.Field) error {
 // once reports the fields of which nginx refuses a second one.
 func once(id ngx.HeaderID) bool {
 	switch id {
-	case ngx.HeaderUserAgent, ngx.HeaderReferer, ngx.HeaderContentType:
+	case ngx.HeaderUserAgent, ngx.HeaderReferer, ngx.HeaderContentType, ngx.HeaderRange, ngx.HeaderUpgrade:
 		return false
 	}
 	return true
 }
 
-// connection takes close and keep-alive of a Connection field.
+// connection takes close and keep-alive of a Connection field; the last one holds.
 func (h *headReader) connection(v []byte) {
 	switch {
 	case containsFold(v, "close"):
 		h.r.KeepAlive = false
 	case containsFold(v, "keep-alive"):
-		if h.r.Proto == ngx.HTTP10 {
-			h.r.KeepAlive = true
-		}
+		h.r.KeepAlive = true
 	}
 }
 
@@ -340,7 +339,7 @@ func containsFold(b []byte, word string) bool {
 func (h *headReader) host(ep *ngx.Endpoint, v []byte) error {
 	r := h.r
 	host, ok := validHost(r.Alloc(len(v))[:0], v)
-	if !ok && len(v) > 0 || !ok && r.Proto >= ngx.HTTP11 {
+	if !ok {
 		return &parseError{400, "client sent invalid host header"}
 	}
 	if r.Host != nil {

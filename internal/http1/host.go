@@ -41,8 +41,12 @@ func validPort(b []byte) bool {
 	if b[0] != ':' {
 		return false
 	}
+	port := 0
 	for _, c := range b[1:] {
 		if !isDigit(c) {
+			return false
+		}
+		if port = port*10 + int(c-'0'); port > 65535 {
 			return false
 		}
 	}
@@ -51,7 +55,10 @@ func validPort(b []byte) bool {
 
 // validLiteral checks the inside of [ ].
 func validLiteral(b []byte) bool {
-	for _, c := range b {
+	for i, c := range b {
+		if c == '.' && i > 0 && b[i-1] == '.' {
+			return false
+		}
 		if !isAlpha(c) && !isDigit(c) && !isHostMark(c) && c != ':' {
 			return false
 		}

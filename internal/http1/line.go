@@ -179,7 +179,7 @@ func scanAuthority(b []byte, i int) (int, *parseError) {
 		}
 		i++
 	} else {
-		for i < len(b) && (isAlpha(b[i]) || isDigit(b[i]) || b[i] == '.' || b[i] == '-' || b[i] == '_') {
+		for i < len(b) && (isAlpha(b[i]) || isDigit(b[i]) || b[i] == '.' || b[i] == '-') {
 			i++
 		}
 	}

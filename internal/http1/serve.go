@@ -21,19 +21,13 @@ type Server struct {
 	Log func() *errlog.Log
 	// HTTP2 serves a connection that speaks HTTP/2; nil where it isn't built in.
 	HTTP2 func(c *ngx.Client, endpoint *ngx.Endpoint)
-	Stats Stats
+	Stats ngx.Stats
 
 	mu      sync.Mutex
 	conns   map[*conn]struct{} // guarded by mu
 	closing atomic.Bool
 	idle    sync.WaitGroup
 	serial  atomic.Uint64
-}
-
-// Stats count what goes on, for stub_status and metrics.
-type Stats struct {
-	Accepted, Handled, Requests      atomic.Int64
-	Active, Reading, Writing, Panics atomic.Int64
 }
 
 // conn is a client's connection. It implements ngx.Wire for the request at hand.
@@ -337,11 +331,13 @@ func (c *conn) finish(r *ngx.Request) bool {
 	core := r.Scope.Core
 	r.End()
 	r.Body.Close()
-	if !x.hijacked && !x.body.done {
-		if keep {
-			keep = c.discardBody(core)
+	if !x.hijacked && !x.body.done && !c.broken && !c.eof {
+		// The body is read on as long as the client sends it, so that it gets to
+		// read the answer.
+		if !x.body.broken && core.LingeringClose.V != ngx.LingerOff {
+			keep = c.discardBody(core) && keep
 		} else {
-			c.linger = true
+			c.linger, keep = true, false
 		}
 	}
 	if !keep {

@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"os"
@@ -66,10 +67,10 @@ func oldBrowser(r *ngx.Request, mask uint32) bool {
 	if ua == nil {
 		return false
 	}
-	if mask&2 != 0 && string(r.Method) == "POST" && containsFold(ua, "MSIE 6.") && !containsFold(ua, "SV1") {
+	if mask&2 != 0 && string(r.Method) == "POST" && ngx.OldMSIE(ua) {
 		return true
 	}
-	return mask&4 != 0 && containsFold(ua, "Safari/") && containsFold(ua, "Mac OS X") && !containsFold(ua, "Chrome/")
+	return mask&4 != 0 && bytes.Contains(ua, []byte("Safari/")) && bytes.Contains(ua, []byte("Mac OS X")) && !bytes.Contains(ua, []byte("Chrome/"))
 }
 
 // appendHead appends the head in nginx's order: status, Server, Date, the fields
@@ -108,7 +109,8 @@ func (c *conn) appendHead(b []byte, r *ngx.Request) []byte {
 		b = append(b, "\r\nLast-Modified: "...)
 		b = o.LastModified.UTC().AppendFormat(b, ngx.TimeFormat)
 	}
-	if o.Location != nil {
+	absolute := o.Location != nil && ngx.MakesLocationAbsolute(r)
+	if absolute {
 		b = append(b, "\r\nLocation: "...)
 		b = ngx.AppendLocation(b, r)
 	}
@@ -116,6 +118,9 @@ func (c *conn) appendHead(b []byte, r *ngx.Request) []byte {
 		b = append(b, "\r\nTransfer-Encoding: chunked"...)
 	}
 	b = appendConnection(b, r)
+	if o.Location != nil && !absolute {
+		b = append(append(b, "\r\nLocation: "...), o.Location...)
+	}
 	b = append(b, "\r\n"...)
 	return append(appendFields(b, &o.Header), "\r\n"...)
 }

@@ -25,8 +25,11 @@ type Conf struct {
 	Names      nginxconf.List[Name]
 	Internal   nginxconf.Opt[bool]
 	ErrorPages nginxconf.List[ErrorPage]
-	hasHTTP    bool
-	listens    map[string]*noted // at the http level: the addresses read so far
+
+	NamesHashSize, NamesHashBucket nginxconf.Opt[int]
+	VarsHashSize, VarsHashBucket   nginxconf.Opt[int]
+	hasHTTP                        bool
+	listens                        map[string]*noted // at the http level: the addresses read so far
 }
 
 // Directives lists the directives of the tree.
@@ -40,8 +43,19 @@ func (c *Conf) Directives() []nginxconf.Directive {
 		nginxconf.Many("server_name", nginxconf.Server, nginxconf.Args1More, &c.Names, parseNames, "", "Sets the names of a virtual server.").NoInherit(),
 		nginxconf.Custom("internal", nginxconf.Location, nginxconf.NoArgs, &c.Internal, func(*nginxconf.Setting) (bool, error) { return true, nil }, "",
 			"Keeps requests from outside away from a location."),
+		hashSize("server_names_hash_max_size", &c.NamesHashSize, "512"),
+		hashSize("server_names_hash_bucket_size", &c.NamesHashBucket, "64"),
+		hashSize("variables_hash_max_size", &c.VarsHashSize, "1024"),
+		hashSize("variables_hash_bucket_size", &c.VarsHashBucket, "64"),
 		nginxconf.Many("error_page", nginxconf.HTTPServerLocation|nginxconf.LocationIf, nginxconf.Args2More, &c.ErrorPages, parseErrorPage, "", "Names the URI that answers in place of an error."),
 	}
+}
+
+// hashSize is a row for the size of a table of nginx's, which is checked and has no effect.
+func hashSize(name string, field *nginxconf.Opt[int], def string) nginxconf.Directive {
+	d := nginxconf.Num(name, nginxconf.HTTP, field, def, "Accepted without effect.")
+	d.Why = "Go's maps size themselves"
+	return d
 }
 
 // Server is what a server{} keeps at its level.
@@ -52,6 +66,18 @@ type Server struct {
 	Captures bool // a name with captures, for the log
 }
 
+// ServerNames implements ngx.Named.
+func (s *Server) ServerNames() (names []string, patterns []*rx.Regexp) {
+	for _, n := range nginxconf.Of[*Conf](s.Level).Names.V {
+		if n.Re != nil {
+			patterns = append(patterns, n.Re.Re)
+		} else if n.Text != "" {
+			names = append(names, n.Text)
+		}
+	}
+	return names, patterns
+}
+
 // Location is what a location{} keeps at its level.
 type Location struct {
 	Level  *nginxconf.Level
@@ -59,7 +85,7 @@ type Location struct {
 	Exact  bool   // =
 	Named  bool   // @
 	NoRx   bool   // ^~
-	Regexp *rx.Regexp
+	Regexp *ngx.Pattern
 }
 
 // AliasOf implements ngx.Aliased.
@@ -106,7 +132,7 @@ func openLocation(s *nginxconf.Setting) error {
 		return fmt.Errorf(`location "%s" cannot be inside the named location "%s"`, loc.Name, outer.Name)
 	case loc.Named:
 		return fmt.Errorf(`named location "%s" can be on the server level only`, loc.Name)
-	case loc.Regexp == nil && outer.Regexp == nil && !strings.HasPrefix(loc.Name, outer.Name):
+	case loc.Regexp == nil && !strings.HasPrefix(loc.Name, outer.Name):
 		return fmt.Errorf(`location "%s" is outside location "%s"`, loc.Name, outer.Name)
 	}
 	return nil
@@ -123,9 +149,9 @@ func parseLocation(s *nginxconf.Setting) (*Location, error) {
 		case "^~":
 			loc.NoRx = true
 		case "~":
-			return loc, loc.compile(0)
+			return loc, loc.compile(s, 0)
 		case "~*":
-			return loc, loc.compile(rx.Caseless)
+			return loc, loc.compile(s, rx.Caseless)
 		default:
 			return nil, fmt.Errorf(`invalid location modifier "%s"`, s.Arg(0))
 		}
@@ -139,19 +165,19 @@ func parseLocation(s *nginxconf.Setting) (*Location, error) {
 		loc.Name, loc.NoRx = name[2:], true
 	case strings.HasPrefix(name, "~*"):
 		loc.Name = name[2:]
-		return loc, loc.compile(rx.Caseless)
+		return loc, loc.compile(s, rx.Caseless)
 	case strings.HasPrefix(name, "~"):
 		loc.Name = name[1:]
-		return loc, loc.compile(0)
+		return loc, loc.compile(s, 0)
 	default:
 		loc.Name, loc.Named = name, strings.HasPrefix(name, "@")
 	}
 	return loc, nil
 }
 
-func (l *Location) compile(flags rx.Flags) error {
-	re, err := rx.Compile(l.Name, flags)
-	l.Regexp = re
+func (l *Location) compile(s *nginxconf.Setting, flags rx.Flags) error {
+	p, err := ngx.ParsePattern(s, l.Name, flags)
+	l.Regexp = p
 	return err
 }
 

@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 
+	"limpet/internal/errlog"
 	"limpet/internal/ngx"
 	"limpet/internal/tcp"
 )
@@ -73,6 +74,10 @@ func (e *Engine) locate(r *ngx.Request) ngx.Outcome {
 	for {
 		r.Scope = r.Scope.Server
 		s, _ := find(r, r.Scope)
+		if r.MatchFailed {
+			r.MatchFailed = false
+			return ngx.Status(500)
+		}
 		if out := e.enter(r, s); out != ngx.Next {
 			return out
 		}
@@ -99,7 +104,7 @@ func (e *Engine) enter(r *ngx.Request, s *ngx.Scope) ngx.Outcome {
 	}
 	if limit := s.Core.ClientMaxBodySize.V; limit > 0 && r.Length > limit && r.ErrorStatus == 0 && r.IsMain() {
 		r.Errorf("client intended to send too large body: %d bytes", r.Length)
-		r.KeepAlive = false
+		r.KeepAlive, r.BodyRefused = false, true
 		return ngx.Status(413)
 	}
 	if s.AutoRedirect && s.Handler == nil && n.loc != nil && len(r.Path) < len(n.loc.Name) {
@@ -113,7 +118,7 @@ func (e *Engine) enter(r *ngx.Request, s *ngx.Scope) ngx.Outcome {
 
 // slashRedirect sends a request for /name to /name/ .
 func (e *Engine) slashRedirect(r *ngx.Request, name string) ngx.Outcome {
-	loc := []byte(name)
+	loc := ngx.AppendEscaped(nil, []byte(name), ngx.EscapeURI)
 	if len(r.Args) > 0 {
 		loc = append(append(loc, '?'), r.Args...)
 	}
@@ -152,6 +157,10 @@ func (e *Engine) content(r *ngx.Request) ngx.Outcome {
 			return out
 		}
 	}
+	if r.PathFree && r.Scope.Handler == nil && r.Scope.Core.Root.V.Alias {
+		r.Logf(errlog.Alert, `"alias" cannot be used in location "%s" where URI was rewritten`, r.Scope.Name)
+		return ngx.Status(500)
+	}
 	for _, step := range r.Scope.Steps[ngx.PreContent] {
 		if out := step(r); out != ngx.Next {
 			return out
@@ -159,6 +168,9 @@ func (e *Engine) content(r *ngx.Request) ngx.Outcome {
 	}
 	if r.Scope.Handler != nil {
 		return r.Scope.Handler(r)
+	}
+	if out := r.DiscardBody(); out != ngx.Next {
+		return out
 	}
 	for _, step := range r.Scope.Steps[ngx.Content] {
 		if out := step(r); out != ngx.Next {
@@ -207,6 +219,7 @@ func (e *Engine) delayed(r *ngx.Request, out ngx.Outcome) ngx.Outcome {
 	}
 	r.Infof("delaying unauthorized request")
 	if r.Client.Conn.Sleep(d) != nil {
+		r.Infof("client prematurely closed connection")
 		return ngx.Status(499)
 	}
 	return out
@@ -369,6 +382,12 @@ func (e *Engine) builtin(r *ngx.Request, status int) ngx.Outcome {
 	o.LastModified = zero.LastModified
 	o.AcceptRanges = false
 	r.ClearETag()
+	if out := r.DiscardBody(); out != ngx.Next {
+		r.KeepAlive = false
+		if out == ngx.Close {
+			return out
+		}
+	}
 	page := appendPage(nil, r, status)
 	if status == 204 || len(page) == 0 {
 		o.Length = 0
@@ -393,7 +412,7 @@ func (e *Engine) Subrequest(sub *ngx.Request, sink ngx.Sink) int {
 	if sink == nil {
 		sink = drop{}
 	}
-	sub.Wire = &subWire{Sink: sink, main: sub.Main.Wire}
+	sub.Wire = &subWire{Sink: sink, parent: sub.Parent}
 	var out ngx.Outcome
 	if name := sub.Named; name != "" {
 		sub.Named = ""
@@ -412,7 +431,7 @@ func (e *Engine) Subrequest(sub *ngx.Request, sink ngx.Sink) int {
 // subWire is the wire of a subrequest: its head goes nowhere, its body to the parent.
 type subWire struct {
 	ngx.Sink
-	main ngx.Wire
+	parent *ngx.Request // whose sink it is
 }
 
 // drop is a sink without end.
@@ -425,11 +444,20 @@ func (drop) Finish(*ngx.Request) error        { return nil }
 func (w *subWire) SendHead(r *ngx.Request) error                          { r.Status = r.Out.Status; return nil }
 func (w *subWire) SendInterim(r *ngx.Request, s int, h *ngx.Header) error { return nil }
 func (w *subWire) ReadBody(r *ngx.Request, p []byte) (int, error)         { return 0, io.EOF }
+func (w *subWire) Discard(r *ngx.Request) error                           { return nil }
 func (w *subWire) BodyTrailer() *ngx.Header                               { return &ngx.Header{} }
 func (w *subWire) Abandon(r *ngx.Request)                                 {}
-func (w *subWire) Finish(r *ngx.Request) error                            { return w.Sink.Flush(r) }
+func (w *subWire) Flush(r *ngx.Request) error                             { return w.Sink.Flush(w.parent) }
+func (w *subWire) Finish(r *ngx.Request) error                            { return w.Sink.Flush(w.parent) }
 
 func (w *subWire) Hijack(r *ngx.Request) (*tcp.Conn, bool) { return nil, false }
+
+func (w *subWire) Write(r *ngx.Request, p []byte) error {
+	if r.HeaderOnly {
+		return nil
+	}
+	return w.Sink.Write(w.parent, p)
+}
 
 func (w *subWire) SendFile(r *ngx.Request, f *os.File, off, n int64) error {
 	buf := make([]byte, 32<<10)

@@ -3,6 +3,7 @@ package location
 import (
 	"fmt"
 	"strings"
+	"unicode"
 
 	"limpet/internal/ngx"
 	"limpet/internal/rx"
@@ -12,17 +13,10 @@ import (
 // Name is one name of a server_name directive.
 type Name struct {
 	Text string // lower-case; as written for a regular expression
-	Re   *rx.Regexp
-	vars []nameCapture
+	Re   *ngx.Pattern
 	bad  bool // not a name that a host can have
 	File string
 	Line int
-}
-
-// nameCapture is a named group whose value a variable takes.
-type nameCapture struct {
-	group int
-	v     *ngx.Var
 }
 
 func parseNames(s *nginxconf.Setting) ([]Name, error) {
@@ -73,26 +67,13 @@ func (n *Name) compile(s *nginxconf.Setting) error {
 	if n.Text == "~" {
 		return fmt.Errorf(`empty regex in server name "%s"`, n.Text)
 	}
-	re, err := rx.Compile(n.Text[1:], rx.Caseless)
-	if err != nil {
-		return err
+	var flags rx.Flags
+	if strings.ContainsFunc(n.Text, unicode.IsUpper) { // hosts are looked for in lower case
+		flags = rx.Caseless
 	}
-	n.Re = re
-	n.vars, err = captureVars(s, re)
+	var err error
+	n.Re, err = ngx.ParsePattern(s, n.Text[1:], flags)
 	return err
-}
-
-// captureVars makes the variables of a pattern's named groups.
-func captureVars(s *nginxconf.Setting, re *rx.Regexp) ([]nameCapture, error) {
-	var caps []nameCapture
-	for _, g := range re.Names() {
-		v, err := nginxconf.Of[*ngx.VarConf](s.Level.Root()).Vars.Settable(g.Name)
-		if err != nil {
-			return nil, err
-		}
-		caps = append(caps, nameCapture{g.Index, v})
-	}
-	return caps, nil
 }
 
 // nameTable finds a virtual server by a host: exact names, then the longest
@@ -169,10 +150,7 @@ func (t *nameTable) find(r *ngx.Request, host []byte) *ngx.Scope {
 	}
 	for i := range t.regex {
 		n := &t.regex[i]
-		if r.Match(n.name.Re, host) {
-			for _, c := range n.name.vars {
-				c.v.Assign(r, r.Copy(r.Capture(c.group)))
-			}
+		if n.name.Re.Match(r, host) {
 			return n.scope
 		}
 	}

@@ -242,7 +242,10 @@ func find(r *ngx.Request, s *ngx.Scope) (*ngx.Scope, found) {
 		return best, how
 	}
 	for _, in := range n.regex {
-		if !r.Match(nodeOf(in).loc.Regexp, r.Path) {
+		if !nodeOf(in).loc.Regexp.Match(r, r.Path) {
+			if r.MatchFailed {
+				break
+			}
 			continue
 		}
 		if deeper, h := find(r, in); h != foundNone {

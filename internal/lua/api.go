@@ -1,6 +1,7 @@
 package lua
 
 import (
+	"fmt"
 	"os"
 	"strings"
 
@@ -66,14 +67,45 @@ func (m *machine) in(L *lua.LState, allowed phase) {
 		if m.call != nil {
 			name = m.phase.String()
 		}
-		L.RaiseError("API disabled in the context of %s", name)
+		raise(L, "API disabled in the context of %s", name)
 	}
+}
+
+// raise raises an error of the API. As in Lua, it has the caller's place only when
+// a script called the function, not when pcall did.
+func raise(L *lua.LState, format string, args ...any) {
+	if d, ok := L.GetStack(1); ok {
+		L.GetInfo("S", d, lua.LNil)
+		if d.What == "G" {
+			msg := format
+			if len(args) > 0 {
+				msg = fmt.Sprintf(format, args...)
+			}
+			L.Error(lua.LString(msg), 0)
+		}
+	}
+	L.RaiseError(format, args...)
+}
+
+// argError is raise for what is wrong with argument i of the running function.
+func argError(L *lua.LState, i int, msg string) {
+	name := "?"
+	if d, ok := L.GetStack(0); ok {
+		L.GetInfo("n", d, lua.LNil)
+		if j := strings.LastIndexAny(d.Name, ".:"); j >= 0 {
+			d.Name = d.Name[j+1:]
+		}
+		if d.Name != "" && d.Name[0] != '(' && d.Name[0] != '<' && d.Name != "pcall" {
+			name = d.Name
+		}
+	}
+	raise(L, "bad argument #%d to '%s' (%s)", i, name, msg)
 }
 
 // request returns the request at hand or raises an error.
 func (m *machine) request(L *lua.LState) *ngx.Request {
 	if m.call == nil || m.r == nil {
-		L.RaiseError("no request found")
+		raise(L, "no request found")
 	}
 	return m.r
 }
@@ -95,7 +127,7 @@ func (m *machine) openLog(t *lua.LTable) {
 	m.set(t, "log", func(L *lua.LState) int {
 		level := L.CheckInt(1)
 		if level < 0 || level > 8 {
-			L.ArgError(1, "bad log level: "+numText(lua.LNumber(level)))
+			argError(L, 1, "bad log level: "+numText(lua.LNumber(level)))
 		}
 		return m.logAt(L, level, 2)
 	})
@@ -116,7 +148,7 @@ func (m *machine) logAt(L *lua.LState, level, first int) int {
 			b.WriteString(m.tostring(L, v))
 		case *lua.LTable:
 			if L.GetMetaField(v, "__tostring") == lua.LNil {
-				L.ArgError(i, "expected table to have __tostring metamethod")
+				argError(L, i, "expected table to have __tostring metamethod")
 			}
 			b.WriteString(m.tostring(L, v))
 		case *lua.LUserData:
@@ -126,7 +158,7 @@ func (m *machine) logAt(L *lua.LState, level, first int) int {
 				b.WriteString(m.tostring(L, v))
 			}
 		default:
-			L.ArgError(i, "string, number, boolean, or nil expected, got "+v.Type().String())
+			argError(L, i, "string, number, boolean, or nil expected, got "+v.Type().String())
 		}
 	}
 	m.logMsg(lv, b.String())
@@ -214,7 +246,7 @@ func (m *machine) openWorker(t *lua.LTable) {
 	t.RawSetString("config", c)
 	m.set(t, "get_phase", func(L *lua.LState) int {
 		if m.call == nil {
-			L.RaiseError("no request found")
+			raise(L, "no request found")
 		}
 		return str(L, m.phase.short())
 	})
@@ -225,7 +257,7 @@ func (m *machine) openMissing(t *lua.LTable) {
 	socket := m.L.NewTable()
 	for _, name := range []string{"tcp", "udp", "stream", "connect"} {
 		m.set(socket, name, func(L *lua.LState) int {
-			L.RaiseError("ngx.socket.%s is not supported by limpet", name)
+			raise(L, "ngx.socket.%s is not supported by limpet", name)
 			return 0
 		})
 	}
@@ -233,13 +265,13 @@ func (m *machine) openMissing(t *lua.LTable) {
 	thread := m.L.NewTable()
 	for _, name := range []string{"spawn", "wait", "kill"} {
 		m.set(thread, name, func(L *lua.LState) int {
-			L.RaiseError("ngx.thread.%s is not supported by limpet", name)
+			raise(L, "ngx.thread.%s is not supported by limpet", name)
 			return 0
 		})
 	}
 	t.RawSetString("thread", thread)
 	m.set(t, "run_worker_thread", func(L *lua.LState) int {
-		L.RaiseError("ngx.run_worker_thread is not supported by limpet")
+		raise(L, "ngx.run_worker_thread is not supported by limpet")
 		return 0
 	})
 }

@@ -87,7 +87,7 @@ func (m *machine) openBalancer() *lua.LTable {
 	api := func(name string, f func(L *lua.LState, s *upstream.Session) int) {
 		m.set(t, name, func(L *lua.LState) int {
 			if m.call == nil || m.r == nil {
-				L.RaiseError("no request found")
+				raise(L, "no request found")
 			}
 			if m.phase != phaseBalancer {
 				return fail(L, "API disabled in the current context")
@@ -134,7 +134,7 @@ func (m *machine) openBalancer() *lua.LTable {
 			}
 			n, ok := v.(lua.LNumber)
 			if !ok || n <= 0 {
-				L.RaiseError("bad %s timeout", f.name)
+				raise(L, "bad %s timeout", f.name)
 			}
 			*f.to = time.Duration(float64(n) * float64(time.Second))
 		}
@@ -144,7 +144,7 @@ func (m *machine) openBalancer() *lua.LTable {
 	api("enable_keepalive", func(L *lua.LState, s *upstream.Session) int {
 		idle, max := float64(L.OptNumber(1, 60)), L.OptInt(2, 100)
 		if idle < 0 || max < 0 {
-			L.RaiseError("bad idle_timeout or max_requests")
+			raise(L, "bad idle_timeout or max_requests")
 		}
 		s.Asked.Keep, s.Asked.KeepIdle, s.Asked.KeepRequests = true, time.Duration(idle*float64(time.Second)), max
 		L.Push(lua.LTrue)
@@ -180,7 +180,7 @@ func (m *machine) setCurrentPeer(L *lua.LState, s *upstream.Session) int {
 	host := m.checkString(L, 1)
 	port, ok := portOf(L.Get(2))
 	if !ok {
-		L.RaiseError("bad argument #2 to 'set_current_peer' (number expected, got %s)", L.Get(2).Type())
+		raise(L, "bad argument #2 to 'set_current_peer' (number expected, got %s)", L.Get(2).Type())
 	}
 	if h, isStr := L.Get(3).(lua.LString); isStr {
 		s.Asked.Host = string(h)

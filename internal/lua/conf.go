@@ -1,6 +1,7 @@
 package lua
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -27,7 +28,6 @@ type Conf struct {
 	UseDefaultType nginxconf.Opt[bool]
 	Underscores    nginxconf.Opt[bool]
 
-	Sets          nginxconf.List[*setScript]
 	ServerRewrite nginxconf.Opt[*script]
 	Rewrite       nginxconf.Opt[*script]
 	Access        nginxconf.Opt[*script]
@@ -142,37 +142,47 @@ type setScript struct {
 }
 
 func (c *Conf) setRows() []nginxconf.Directive {
-	parse := func(s *nginxconf.Setting) (*setScript, error) {
-		name := s.Arg(0)
-		if !strings.HasPrefix(name, "$") || len(name) < 2 {
-			return nil, fmt.Errorf(`invalid variable name "%s"`, name)
-		}
-		v, err := nginxconf.Of[*ngx.VarConf](s.Level.Root()).Vars.Settable(name[1:])
-		if err != nil {
-			return nil, err
-		}
-		sc, err := parseScript(s, "set_by_lua", phaseSet, 1)
-		if err != nil {
-			return nil, err
-		}
-		set := &setScript{script: sc, v: v}
-		for i := 2; i < len(s.Args); i++ {
-			t, err := ngx.ParseText(s, s.Arg(i))
-			if err != nil {
-				return nil, err
-			}
-			set.args = append(set.args, t)
-		}
-		return set, nil
-	}
 	const doc = "Gives a variable the value that Lua returns."
-	block := nginxconf.Each("set_by_lua_block", inScope, nginxconf.Args1, &c.Sets, parse, doc).NoInherit()
+	block := nginxconf.Call("set_by_lua_block", inScope, nginxconf.Args1, parseSet, doc)
 	block.Body = &nginxconf.BlockBody{}
 	return []nginxconf.Directive{
-		nginxconf.Each("set_by_lua", inScope, nginxconf.Args2More, &c.Sets, parse, doc).NoInherit(),
+		nginxconf.Call("set_by_lua", inScope, nginxconf.Args2More, parseSet, doc),
 		block,
-		nginxconf.Each("set_by_lua_file", inScope, nginxconf.Args2More, &c.Sets, parse, doc).NoInherit(),
+		nginxconf.Call("set_by_lua_file", inScope, nginxconf.Args2More, parseSet, doc),
 	}
+}
+
+// parseSet adds a set_by_lua to the script of its block.
+func parseSet(s *nginxconf.Setting) error {
+	name := s.Arg(0)
+	if !strings.HasPrefix(name, "$") || len(name) < 2 {
+		return fmt.Errorf(`invalid variable name "%s"`, name)
+	}
+	v, err := nginxconf.Of[*ngx.VarConf](s.Level.Root()).Vars.Settable(name[1:])
+	if err != nil {
+		return err
+	}
+	sc, err := parseScript(s, "set_by_lua", phaseSet, 1)
+	if err != nil {
+		return err
+	}
+	set := &setScript{script: sc, v: v}
+	for i := 2; i < len(s.Args); i++ {
+		t, err := ngx.ParseText(s, s.Arg(i))
+		if err != nil {
+			return err
+		}
+		set.args = append(set.args, t)
+	}
+	rewrite, ok := nginxconf.OwnAs[ngx.Scripts](s.Level)
+	if !ok {
+		return errors.New(`set_by_lua needs the rewrite module`)
+	}
+	rewrite.AddStep(s, func(b *ngx.Build) ngx.Step {
+		set.fresh = !nginxconf.Of[*Conf](s.Level).CodeCache.V
+		return runtimeOf(b).setStep(set)
+	})
+	return nil
 }
 
 func (c *Conf) parseDict(s *nginxconf.Setting) (dictConf, error) {

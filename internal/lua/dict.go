@@ -162,20 +162,26 @@ func (d *dict) remove(key string) {
 	}
 }
 
-// expire removes up to two expired items at the end of the order, as each operation of nginx's does.
-func (d *dict) expire() {
+// expire removes expired items at the end of the order, as each operation of nginx's
+// does: up to two, and with force the last item before them, expired or not. It reports whether any went.
+func (d *dict) expire(force bool) (any bool) {
 	now := millis()
-	for range 2 {
+	for n := 0; n < 3; n++ {
+		if n == 0 && !force {
+			continue
+		}
 		e := d.lru.Back()
 		if e == nil {
-			return
+			return any
 		}
 		it := e.Value.(*item)
-		if it.expires == 0 || it.expires > now {
-			return
+		if n > 0 && (it.expires == 0 || it.expires > now) {
+			return any
 		}
 		d.remove(it.key)
+		any = true
 	}
+	return any
 }
 
 // maxEvict bounds how many items make room for one.
@@ -190,11 +196,9 @@ func (d *dict) alloc(n int64, safe bool) (ok, forcible bool) {
 		return false, false
 	}
 	for range maxEvict {
-		e := d.lru.Back()
-		if e == nil {
+		if !d.expire(true) {
 			break
 		}
-		d.remove(e.Value.(*item).key)
 		forcible = true
 		if d.slab.alloc(n) {
 			return true, true
@@ -216,7 +220,7 @@ const (
 func (d *dict) store(key string, v any, ttl float64, flags uint32, how mode, safe bool) (msg string, forcible bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.expire()
+	d.expire(false)
 	e := d.items[key]
 	live := false
 	if e != nil {
@@ -260,7 +264,7 @@ func (d *dict) load(key string, stale bool) (v any, flags uint32, expired bool, 
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !stale {
-		d.expire()
+		d.expire(false)
 	}
 	it, expired := d.find(key, stale)
 	if it == nil {
@@ -276,7 +280,7 @@ func (d *dict) load(key string, stale bool) (v any, flags uint32, expired bool, 
 func (d *dict) incr(key string, by float64, init *float64, ttl float64) (n float64, msg string, forcible bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.expire()
+	d.expire(false)
 	it, _ := d.find(key, false)
 	if it == nil {
 		if init == nil {
@@ -340,6 +344,7 @@ func (d *dict) flushAll() {
 	for e := d.lru.Front(); e != nil; e = e.Next() {
 		e.Value.(*item).expires = 1
 	}
+	d.expire(true)
 }
 
 // flushExpired removes up to limit expired items (0: all) and returns how many.
@@ -376,7 +381,7 @@ func (d *dict) keys(limit int) []string {
 func (d *dict) push(key string, v any, left bool) (n int, msg string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.expire()
+	d.expire(false)
 	it, _ := d.find(key, false)
 	if it == nil {
 		d.remove(key)

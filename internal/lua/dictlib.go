@@ -32,7 +32,7 @@ func dictOf(L *lua.LState) *dict {
 			}
 		}
 	}
-	L.RaiseError(`bad "zone" argument`)
+	raise(L, `bad "zone" argument`)
 	return nil
 }
 
@@ -166,7 +166,7 @@ func (m *machine) dictSet(L *lua.LState, how mode, safe bool) int {
 	}
 	ttl := float64(L.OptNumber(4, 0))
 	if ttl < 0 {
-		L.RaiseError(`bad "exptime" argument`)
+		raise(L, `bad "exptime" argument`)
 	}
 	msg, forcible := d.store(key, v, ttl, uint32(L.OptInt(5, 0)), how, safe)
 	L.Push(lua.LBool(msg == ""))
@@ -190,7 +190,7 @@ func (m *machine) dictIncr(L *lua.LState) int {
 	if v := L.Get(4); v != lua.LNil {
 		n, ok := v.(lua.LNumber)
 		if !ok {
-			L.RaiseError("bad init arg: number expected, got %s", v.Type())
+			raise(L, "bad init arg: number expected, got %s", v.Type())
 		}
 		f := float64(n)
 		init = &f
@@ -230,7 +230,7 @@ func (m *machine) dictTimes(t *lua.LTable) {
 		}
 		ttl := float64(L.CheckNumber(3))
 		if ttl < 0 {
-			L.RaiseError(`bad "exptime" argument`)
+			raise(L, `bad "exptime" argument`)
 		}
 		if !d.setTTL(key, ttl) {
 			return fail(L, "not found")

@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"hash/crc32"
-	"sort"
 	"strings"
 
 	lua "github.com/yuin/gopher-lua"
@@ -45,7 +44,7 @@ func (m *machine) openEncode(t *lua.LTable) {
 	m.set(t, "decode_base64", func(L *lua.LState) int {
 		s, ok := text(L.Get(1))
 		if !ok {
-			L.RaiseError("string argument only")
+			raise(L, "string argument only")
 		}
 		b, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(s, "="))
 		if err != nil {
@@ -146,14 +145,14 @@ func (m *machine) encodeArgs(L *lua.LState, t *lua.LTable) string {
 		}
 		s, ok := text(v)
 		if !ok {
-			L.RaiseError("attempt to use %s as query arg value", v.Type())
+			raise(L, "attempt to use %s as query arg value", v.Type())
 		}
 		parts = append(parts, key+"="+escapeURI(s, 2))
 	}
 	t.ForEach(func(k, v lua.LValue) {
 		name, ok := text(k)
 		if !ok || k.Type() != lua.LTString {
-			L.RaiseError("attempt to use a non-string key in the \"args\" option table")
+			raise(L, "attempt to use a non-string key in the \"args\" option table")
 		}
 		key := escapeURI(name, 2)
 		if list, ok := v.(*lua.LTable); ok {
@@ -220,5 +219,3 @@ func quoteSQL(s string) string {
 	b.WriteByte('\'')
 	return b.String()
 }
-
-var _ = sort.Strings

@@ -74,7 +74,6 @@ func (m *machine) getHeader(r *ngx.Request, name string) lua.LValue {
 		if o.Location != nil {
 			return lua.LString(o.Location)
 		}
-		return lua.LNil
 	case ngx.HeaderLastModified:
 		if !o.LastModified.IsZero() {
 			return lua.LString(o.LastModified.UTC().Format(ngx.TimeFormat))
@@ -184,7 +183,7 @@ func (m *machine) setKnown(r *ngx.Request, name string, values [][]byte) bool {
 			o.Length = n
 		}
 	case ngx.HeaderLocation:
-		o.Location = v
+		m.setLocation(r, name, v)
 	case ngx.HeaderServer:
 		o.Server = v
 	case ngx.HeaderDate:
@@ -199,6 +198,17 @@ func (m *machine) setKnown(r *ngx.Request, name string, values [][]byte) bool {
 		return false
 	}
 	return true
+}
+
+// setLocation sets the field as it is given: what begins with a slash isn't made absolute.
+func (m *machine) setLocation(r *ngx.Request, name string, v []byte) {
+	r.Out.Header.Hide(ngx.HeaderLocation)
+	r.Out.Location = nil
+	if len(v) > 0 && v[0] == '/' {
+		r.Out.Header.Add(r.CopyString(name), v)
+	} else {
+		r.Out.Location = v
+	}
 }
 
 func (m *machine) responseHeaders(r *ngx.Request, limit int, raw bool) *lua.LTable {
@@ -302,7 +312,7 @@ func (m *machine) ngxNewIndex(L *lua.LState) int {
 // context returns ngx.ctx; without a request it is a table of the run.
 func (m *machine) context(L *lua.LState) *lua.LTable {
 	if m.call == nil {
-		L.RaiseError("no request ctx found")
+		raise(L, "no request ctx found")
 	}
 	if m.r == nil {
 		if m.own == nil {
@@ -356,6 +366,6 @@ func (m *machine) arguments(L *lua.LState) lua.LValue {
 		t.Metatable = mt
 		return t
 	}
-	L.RaiseError("API disabled in the context of %s", m.phase)
+	raise(L, "API disabled in the context of %s", m.phase)
 	return lua.LNil
 }

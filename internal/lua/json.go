@@ -37,7 +37,7 @@ func (m *machine) openJSON(safe bool) *lua.LTable {
 			if safe {
 				return fail(L, e.err)
 			}
-			L.RaiseError("%s", e.err)
+			raise(L, "%s", e.err)
 		}
 		return str(L, e.b.String())
 	})
@@ -48,7 +48,7 @@ func (m *machine) openJSON(safe bool) *lua.LTable {
 			if safe {
 				return fail(L, d.err)
 			}
-			L.RaiseError("%s", d.err)
+			raise(L, "%s", d.err)
 		}
 		L.Push(v)
 		return 1

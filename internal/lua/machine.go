@@ -8,12 +8,13 @@ import (
 
 	lua "github.com/yuin/gopher-lua"
 
+	"limpet/internal/errlog"
 	"limpet/internal/ngx"
 	"limpet/upstream"
 )
 
-// machine is one Lua state, what a worker process has in OpenResty: modules keep
-// their state from run to run, globals of a script don't. One script runs in it at a time.
+// machine is one Lua state, what a worker process has in OpenResty: modules and
+// globals keep their values from run to run. One script runs in it at a time.
 type machine struct {
 	*call           // what runs; nil between runs
 	rt              *runtime
@@ -21,7 +22,6 @@ type machine struct {
 	id              int // 0 for the one that runs init_worker_by_lua first
 	guard           guard
 	chunks          map[*code]*lua.LFunction
-	envs            *lua.LTable     // metatable of scripts' globals
 	loaded          *lua.LTable     // package.loaded
 	timers          int             // pending, guarded by rt.mu
 	waiters         []chan struct{} // timers that want the state, guarded by rt.mu
@@ -107,8 +107,6 @@ func (rt *runtime) newMachine(id int) (*machine, error) {
 	m.L = lua.NewState(lua.Options{SkipOpenLibs: true, RegistrySize: 1024, RegistryMaxSize: 1 << 20, CallStackSize: 1 << 13, MinimizeStackMemory: true})
 	m.L.SetContext(&m.guard)
 	m.openLibs()
-	m.envs = m.L.NewTable()
-	m.envs.RawSetString("__index", m.L.G.Global)
 	if rt.init == nil {
 		return m, nil
 	}
@@ -118,6 +116,43 @@ func (rt *runtime) newMachine(id int) (*machine, error) {
 		return nil, fmt.Errorf("init_by_lua error: %s", err)
 	}
 	return m, nil
+}
+
+// guardGlobals makes a new global variable of a script worth a warning, as OpenResty does.
+func (m *machine) guardGlobals() {
+	mt := m.L.NewTable()
+	m.set(mt, "__newindex", func(L *lua.LState) int {
+		L.CheckTable(1).RawSet(L.Get(2), L.Get(3))
+		if m.call == nil || !m.logs(errlog.Warn) {
+			return 0
+		}
+		m.logMsg(errlog.Warn, fmt.Sprintf("[lua] _G write guard:12: __newindex(): writing a global Lua variable ('%s') which may lead to "+
+			"race conditions between concurrent requests, so prefer the use of 'local' variables\nstack traceback:%s", m.tostring(L, L.Get(2)), here(L)))
+		return 0
+	})
+	m.L.G.Global.Metatable = mt
+}
+
+// here returns the stack of the calling script.
+func here(L *lua.LState) string {
+	var b strings.Builder
+	for i := 1; ; i++ {
+		d, ok := L.GetStack(i)
+		if !ok {
+			return b.String()
+		}
+		L.GetInfo("nSl", d, lua.LNil)
+		switch {
+		case d.What == "G":
+			b.WriteString("\n\t[C]: in function '" + d.Name + "'")
+		case d.Name == "main chunk" || d.What == "main":
+			fmt.Fprintf(&b, "\n\t%s:%d: in main chunk", d.Source, d.CurrentLine)
+		case strings.HasPrefix(d.Name, "<"):
+			fmt.Fprintf(&b, "\n\t%s:%d: in function %s", d.Source, d.CurrentLine, d.Name)
+		default:
+			fmt.Fprintf(&b, "\n\t%s:%d: in function '%s'", d.Source, d.CurrentLine, d.Name)
+		}
+	}
 }
 
 // function returns the code as a function of this state.
@@ -133,7 +168,7 @@ func (m *machine) function(c *code) *lua.LFunction {
 	return fn
 }
 
-// runCode runs a chunk with globals of its own.
+// runCode runs a chunk. Globals are the state's, as they are in OpenResty with LuaJIT.
 func (m *machine) runCode(c *code, what *call) error {
 	_, err := m.runValue(c, what, 0)
 	return err
@@ -144,14 +179,7 @@ func (m *machine) runValue(c *code, what *call, nret int) (lua.LValue, error) {
 	if c.err != nil {
 		return lua.LNil, c.err
 	}
-	fn := m.function(c)
-	env := m.L.G.Global
-	if what.phase&(phaseInit|phaseInitWorker) == 0 {
-		env = m.L.CreateTable(0, 4)
-		env.Metatable = m.envs
-	}
-	fn.Env = env
-	return m.invoke(fn, what, nret)
+	return m.invoke(m.function(c), what, nret)
 }
 
 // invoke runs a function of the state under the bounds of its phase.
@@ -171,7 +199,7 @@ func (m *machine) invoke(fn *lua.LFunction, what *call, nret int, args ...lua.LV
 	}
 	err = m.L.PCall(len(args), nret, nil)
 	if err != nil {
-		return lua.LNil, m.failed(err)
+		return lua.LNil, m.failed(err, fn)
 	}
 	if nret == 1 {
 		ret = m.L.Get(-1)
@@ -181,7 +209,7 @@ func (m *machine) invoke(fn *lua.LFunction, what *call, nret int, args ...lua.LV
 }
 
 // failed makes of an error what OpenResty logs, nil where the script ended itself by ngx.exit and its kin.
-func (m *machine) failed(err error) error {
+func (m *machine) failed(err error, fn *lua.LFunction) error {
 	if m.guard.stopped {
 		m.rt.stats.Stopped.Add(1)
 	} else if m.exiting(err) {
@@ -206,6 +234,9 @@ func (m *machine) failed(err error) error {
 		}
 	}
 	trace := traceback(ae.StackTrace)
+	if p := fn.Proto; p != nil && p.LineDefined > 0 {
+		trace = strings.Replace(trace, "in main chunk", fmt.Sprintf("in function <%s:%d>", p.SourceName, p.LineDefined), 1)
+	}
 	if m.phase.entry() {
 		return fmt.Errorf("runtime error: %s\nstack traceback:\ncoroutine 0:%s", msg, trace)
 	}
@@ -225,6 +256,7 @@ func traceback(t string) string {
 			continue
 		}
 		b.WriteByte('\n')
+		line = strings.Replace(line, "function (anonymous)", "function '?'", 1)
 		b.WriteString(strings.Replace(strings.Replace(line, "[G]:", "[C]:", 1), "[G] in", "[C]: in", 1))
 	}
 	return b.String()

@@ -62,7 +62,7 @@ func (m *machine) openLRU() *lua.LTable {
 				return c
 			}
 		}
-		L.RaiseError("not an lrucache")
+		raise(L, "not an lrucache")
 		return nil
 	}
 	m.set(t, "new", func(L *lua.LState) int {
@@ -167,7 +167,7 @@ func (m *machine) openDigest(name string) *lua.LTable {
 	of := func(L *lua.LState) hash.Hash {
 		ud, _ := L.CheckTable(1).RawGetInt(1).(*lua.LUserData)
 		if ud == nil {
-			L.RaiseError("not a digest")
+			raise(L, "not a digest")
 		}
 		return ud.Value.(hash.Hash)
 	}

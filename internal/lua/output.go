@@ -18,8 +18,8 @@ func (m *machine) openOutput(t *lua.LTable) {
 		if m.state().set {
 			return fail(L, "buffering")
 		}
-		if err := m.sendHead(); err != nil {
-			return m.lost(L, err)
+		if !r.HeadSent {
+			return fail(L, "nothing to flush")
 		}
 		if err := r.Flush(); err != nil {
 			return m.lost(L, err)
@@ -100,14 +100,14 @@ func (m *machine) appendArg(L *lua.LState, b *strings.Builder, name string, i in
 		m.appendArray(L, b, name, i, v)
 		return
 	}
-	L.RaiseError("bad argument #%d to '%s' (string, number, boolean, nil, ngx.null, or array table expected, but got %s)", i, name, v.Type())
+	raise(L, "bad argument #%d to '%s' (string, number, boolean, nil, ngx.null, or array table expected, but got %s)", i, name, v.Type())
 }
 
 func (m *machine) appendArray(L *lua.LState, b *strings.Builder, name string, i int, t *lua.LTable) {
 	n := 0
 	t.ForEach(func(k, v lua.LValue) {
 		if k.Type() != lua.LTNumber {
-			L.RaiseError("bad argument #%d to '%s' (non-array table found)", i, name)
+			raise(L, "bad argument #%d to '%s' (non-array table found)", i, name)
 		}
 		n++
 	})
@@ -199,17 +199,17 @@ func (m *machine) redirect(L *lua.LState) int {
 	switch status {
 	case 301, 302, 303, 307, 308:
 	default:
-		L.RaiseError("only ngx.HTTP_MOVED_TEMPORARILY, ngx.HTTP_MOVED_PERMANENTLY, ngx.HTTP_PERMANENT_REDIRECT, ngx.HTTP_SEE_OTHER, and ngx.HTTP_TEMPORARY_REDIRECT are allowed")
+		raise(L, "only ngx.HTTP_MOVED_TEMPORARILY, ngx.HTTP_MOVED_PERMANENTLY, ngx.HTTP_PERMANENT_REDIRECT, ngx.HTTP_SEE_OTHER, and ngx.HTTP_TEMPORARY_REDIRECT are allowed")
 	}
 	if m.r.HeadSent {
-		L.RaiseError("attempt to call ngx.redirect after sending out the headers")
+		raise(L, "attempt to call ngx.redirect after sending out the headers")
 	}
 	for i := range len(uri) {
 		if c := uri[i]; c < 0x20 || c == 0x7f {
-			L.RaiseError(`unsafe byte "0x%02x" in redirect uri "%s"`, c, escapeControls(uri))
+			raise(L, `unsafe byte "0x%02x" in redirect uri "%s"`, c, escapeControls(uri))
 		}
 	}
-	m.r.Out.Location = m.r.CopyString(uri)
+	m.setLocation(m.r, "Location", m.r.CopyString(uri))
 	m.exited, m.call.code = true, status
 	m.leave(L)
 	return 0
@@ -220,11 +220,11 @@ func (m *machine) exec(L *lua.LState) int {
 	m.in(L, answering)
 	uri := m.checkString(L, 1)
 	if uri == "" {
-		L.RaiseError("The uri argument is empty")
+		raise(L, "The uri argument is empty")
 	}
 	r := m.r
 	if r.HeadSent {
-		L.RaiseError("attempt to call ngx.exec after sending out response headers")
+		raise(L, "attempt to call ngx.exec after sending out response headers")
 	}
 	args := ""
 	switch v := L.Get(2).(type) {
@@ -255,7 +255,7 @@ func (m *machine) sleep(L *lua.LState) int {
 	m.in(L, answering|phaseTimer)
 	d := time.Duration(float64(L.CheckNumber(1)) * float64(time.Second))
 	if d < 0 {
-		L.RaiseError("invalid sleep duration \"%s\"", numText(L.CheckNumber(1)))
+		raise(L, "invalid sleep duration \"%s\"", numText(L.CheckNumber(1)*1000))
 	}
 	began := time.Now()
 	if m.r == nil {

@@ -60,7 +60,7 @@ func (m *machine) require(L *lua.LState, pkg *lua.LTable, name string) lua.LValu
 	if v := m.loaded.RawGetString(name); v != lua.LNil {
 		if ud, ok := v.(*lua.LUserData); ok {
 			if _, ok := ud.Value.(loading); ok {
-				L.RaiseError("loop or previous error loading module '%s'", name)
+				raise(L, "loop or previous error loading module '%s'", name)
 			}
 		}
 		return v
@@ -73,7 +73,7 @@ func (m *machine) require(L *lua.LState, pkg *lua.LTable, name string) lua.LValu
 		return v
 	}
 	if reason := missingModule(name); reason != "" {
-		L.RaiseError("module '%s' not found: %s", name, reason)
+		raise(L, "module '%s' not found: %s", name, reason)
 	}
 	tried := "\n\tno field package.preload['" + name + "']"
 	file := strings.ReplaceAll(name, ".", "/")
@@ -88,13 +88,13 @@ func (m *machine) require(L *lua.LState, pkg *lua.LTable, name string) lua.LValu
 		}
 		c := m.rt.files.get(path)
 		if c.err != nil {
-			L.RaiseError("error loading module '%s' from file '%s':\n\t%s", name, path, c.err)
+			raise(L, "error loading module '%s' from file '%s':\n\t%s", name, path, c.err)
 		}
 		fn := L.NewFunctionFromProto(c.proto)
 		fn.Env = L.G.Global
 		return m.loadModule(L, name, fn)
 	}
-	L.RaiseError("module '%s' not found:%s", name, tried)
+	raise(L, "module '%s' not found:%s", name, tried)
 	return nil
 }
 

@@ -40,11 +40,6 @@ func addSteps(b *ngx.Build, s *ngx.Scope) error {
 		}
 		return sc
 	}
-	for _, set := range c.Sets.V {
-		one := *set
-		one.script = mark(set.script)
-		s.Add(setPhase(s), rt.setStep(&one))
-	}
 	if s == s.Server {
 		s.Add(ngx.ServerRewrite, rt.step(mark(c.ServerRewrite.V)))
 	}
@@ -62,14 +57,6 @@ func addSteps(b *ngx.Build, s *ngx.Scope) error {
 	}
 	s.Add(ngx.Log, rt.unpin)
 	return nil
-}
-
-// setPhase returns where set directives of a scope run.
-func setPhase(s *ngx.Scope) ngx.Phase {
-	if s == s.Server {
-		return ngx.ServerRewrite
-	}
-	return ngx.Rewrite
 }
 
 // machineFor returns a state for a request: the one that holds its ngx.ctx, or any.
@@ -214,10 +201,7 @@ func (m *machine) exitOutcome(code int) ngx.Outcome {
 	case code == -5: // ngx.DECLINED
 		return ngx.Next
 	}
-	if r.HeadSent {
-		return ngx.Close
-	}
-	return ngx.Status(500)
+	return ngx.Close // ngx.ERROR
 }
 
 // complete ends the answer.
@@ -288,12 +272,31 @@ func (rt *runtime) filterStep(header, body *script) ngx.Step {
 			if !rt.quick(header, what) {
 				return ngx.Close
 			}
+			switch {
+			case what.exited && what.code >= 300 && r.Replaced == 0 && !rt.replaced(r):
+				return ngx.Status(what.code)
+			case what.exited && what.code < 0:
+				return ngx.Close
+			}
 		}
 		if body != nil {
 			r.AddFilter(&bodyFilter{rt: rt, script: body})
 		}
 		return ngx.Next
 	}
+}
+
+// replaced reports whether header_filter_by_lua has replaced the request's answer
+// before: what it says of the error's own head then doesn't count.
+func (rt *runtime) replaced(r *ngx.Request) bool {
+	st := rt.slot.Get(r)
+	if st == nil {
+		st = &requestState{}
+		rt.slot.Put(r, st)
+	}
+	was := st.replaced
+	st.replaced = true
+	return was
 }
 
 // bodyChunk is ngx.arg in body_filter_by_lua.
@@ -321,7 +324,7 @@ func (m *machine) setChunk(L *lua.LState, i int, v lua.LValue) {
 	case 2:
 		m.chunk.last = lua.LVAsBool(v)
 	default:
-		L.RaiseError("bad argument #-1 to '?' (not a writable index)")
+		raise(L, "bad argument #-1 to '?' (not a writable index)")
 	}
 }
 

@@ -29,7 +29,7 @@ func (m *machine) pattern(L *lua.LState, i int) (*pattern, string) {
 	}
 	p := &pattern{}
 	var flags rx.Flags
-	inline := ""
+	inline, utf := "", false
 	for _, o := range opts {
 		switch o {
 		case 'i':
@@ -38,21 +38,25 @@ func (m *machine) pattern(L *lua.LState, i int) (*pattern, string) {
 			inline += string(o)
 		case 'a':
 			p.anchored = true
-		case 'd', 'j', 'o', 'u', 'U', 'D', 'J':
+		case 'u', 'U':
+			utf = true
+		case 'D':
+			inline += "J"
+		case 'd', 'j', 'o', 'J':
 		default:
-			L.RaiseError("unknown flag \"%c\" (flags \"%s\")", o, opts)
+			raise(L, "unknown flag \"%c\" (flags \"%s\")", o, opts)
 		}
 	}
 	text := re
-	if p.anchored {
-		text = `\A(?:` + re + `)`
-	}
 	if inline != "" {
 		text = "(?" + inline + ")" + text
 	}
+	if utf {
+		text = "(*UTF8)" + text
+	}
 	var err error
 	if p.re, err = rx.Compile(text, flags); err != nil {
-		return nil, "pcre_compile() failed: " + err.Error()
+		return nil, err.Error()
 	}
 	if m.patterns == nil || len(m.patterns) >= maxPatterns {
 		m.patterns = make(map[string]*pattern)
@@ -61,16 +65,13 @@ func (m *machine) pattern(L *lua.LState, i int) (*pattern, string) {
 	return p, ""
 }
 
-// match matches from an offset. Captures' offsets are the subject's. A pattern sees what is
-// before the offset only where it isn't anchored, by trying again from the start.
+// match matches from an offset on.
 func (p *pattern) match(subject string, from int) ([]int, bool) {
-	caps, ok := p.re.Match([]byte(subject[from:]), nil)
-	for i := range caps {
-		if caps[i] >= 0 {
-			caps[i] += from
-		}
+	caps, err := p.re.ExecFrom([]byte(subject), from, nil)
+	if err == nil && p.anchored && caps[0] != from {
+		return nil, false
 	}
-	return caps, ok
+	return caps, err == nil
 }
 
 func (m *machine) openRegex(t *lua.LTable) {
@@ -244,7 +245,7 @@ func (m *machine) reSub(L *lua.LState, all bool) int {
 		n++
 		copied, pos = caps[1], caps[1]
 		if b.Len() > maxString {
-			L.RaiseError("not enough memory")
+			raise(L, "not enough memory")
 		}
 		if !all {
 			break

@@ -22,7 +22,7 @@ func (m *machine) openRequest(t *lua.LTable) {
 				return 0
 			}
 		}
-		L.RaiseError("unsupported HTTP method: %d", id)
+		raise(L, "unsupported HTTP method: %d", id)
 		return 0
 	})
 	m.set(req, "http_version", func(L *lua.LState) int {
@@ -70,7 +70,7 @@ func (m *machine) openRequest(t *lua.LTable) {
 		for i := 1; i <= list.Len(); i++ {
 			one, ok := list.RawGetInt(i).(*lua.LTable)
 			if !ok {
-				L.RaiseError("bad argument #1 to 'capture_multi' (table of tables expected)")
+				raise(L, "bad argument #1 to 'capture_multi' (table of tables expected)")
 			}
 			L.Push(m.subrequest(L, one.RawGetInt(1), one.RawGetInt(2)))
 			n++
@@ -105,14 +105,14 @@ func (m *machine) openRequestURI(req *lua.LTable) {
 		m.in(L, phaseSet|phaseServerRewrite|phaseRewrite|phaseAccess|phaseContent|phaseHeaderFilter)
 		uri := m.checkString(L, 1)
 		if uri == "" {
-			L.RaiseError("attempt to use zero-length uri")
+			raise(L, "attempt to use zero-length uri")
 		}
 		if L.ToBool(2) && m.phase&(phaseRewrite|phaseServerRewrite) == 0 {
-			L.RaiseError("API disabled in the context of %s", m.phase)
+			raise(L, "API disabled in the context of %s", m.phase)
 		}
 		for i := range len(uri) {
 			if c := uri[i]; c < 0x20 || c == 0x7f {
-				L.RaiseError(`unsafe byte "0x%02x" in uri "%s"`, c, escapeControls(uri))
+				raise(L, `unsafe byte "0x%02x" in uri "%s"`, c, escapeControls(uri))
 			}
 		}
 		r := m.r
@@ -242,7 +242,7 @@ func (m *machine) openBody(req *lua.LTable) {
 	m.set(req, "get_post_args", func(L *lua.LState) int {
 		r := m.request(L).Main
 		if r.HasBody() && !r.Body.Read {
-			L.RaiseError("no request body found; maybe you should turn on lua_need_request_body?")
+			raise(L, "no request body found; maybe you should turn on lua_need_request_body?")
 		}
 		if r.Body.File != nil {
 			return fail(L, "request body in temp file not supported")
@@ -267,7 +267,7 @@ func (m *machine) openBody(req *lua.LTable) {
 	})
 	for _, name := range []string{"socket", "init_body", "append_body", "finish_body"} {
 		m.set(req, name, func(L *lua.LState) int {
-			L.RaiseError("ngx.req.%s is not supported by limpet", name)
+			raise(L, "ngx.req.%s is not supported by limpet", name)
 			return 0
 		})
 	}
@@ -299,7 +299,7 @@ func (m *machine) subrequest(L *lua.LState, target, options lua.LValue) lua.LVal
 	m.in(L, answering)
 	uri, ok := text(target)
 	if !ok || uri == "" {
-		L.RaiseError("bad argument #1 to 'capture' (string expected, got %s)", target.Type())
+		raise(L, "bad argument #1 to 'capture' (string expected, got %s)", target.Type())
 	}
 	r := m.r
 	path, args, _ := strings.Cut(uri, "?")
@@ -337,7 +337,7 @@ func (m *machine) subOptions(L *lua.LState, sub *ngx.Request, o *lua.LTable, arg
 		args = joinArgs(args, string(a))
 	}
 	if b, ok := text(o.RawGetString("body")); ok {
-		L.RaiseError("the option body of ngx.location.capture is not supported by limpet (%d bytes)", len(b))
+		raise(L, "the option body of ngx.location.capture is not supported by limpet (%d bytes)", len(b))
 	}
 	if vars, ok := o.RawGetString("vars").(*lua.LTable); ok {
 		vars.ForEach(func(k, v lua.LValue) {
@@ -387,7 +387,7 @@ func (m *machine) openVars(t *lua.LTable) {
 		}
 		name, ok := L.Get(2).(lua.LString)
 		if !ok {
-			L.RaiseError("bad variable name")
+			raise(L, "bad variable name")
 		}
 		v := m.variable(string(name))
 		if v == nil {
@@ -438,10 +438,10 @@ func (m *machine) variable(name string) *ngx.Var {
 func (m *machine) assign(L *lua.LState, r *ngx.Request, name, value string) {
 	v := m.variable(name)
 	if v == nil {
-		L.RaiseError(`variable "%s" not found for writing; maybe it is a built-in variable that is not changeable or you forgot to use "set $%s '';" in the config file to define it first`, name, name)
+		raise(L, `variable "%s" not found for writing; maybe it is a built-in variable that is not changeable or you forgot to use "set $%s '';" in the config file to define it first`, name, name)
 	}
 	if !v.CanAssign() {
-		L.RaiseError(`variable "%s" not changeable`, name)
+		raise(L, `variable "%s" not changeable`, name)
 	}
 	v.Assign(r, r.CopyString(value))
 }

@@ -145,8 +145,12 @@ func (rt *runtime) worker() (*machine, error) {
 	rt.nextID++
 	rt.mu.Unlock()
 	m, err := rt.newMachine(id)
-	if err != nil || rt.initWorker == nil {
-		return m, err
+	if err != nil {
+		return nil, err
+	}
+	defer m.guardGlobals()
+	if rt.initWorker == nil {
+		return m, nil
 	}
 	what := &call{phase: phaseInitWorker, conn: rt.serial.Add(1)}
 	if err := m.runCode(rt.initWorker.code, what); err != nil && !m.muted {
@@ -237,10 +241,10 @@ func (rt *runtime) take(m *machine) {
 
 // requestState is what Lua keeps with a request.
 type requestState struct {
-	ctx    *lua.LTable
-	pinned *machine // whose objects ctx holds; it isn't anybody else's until the request ends
-	body   bool     // the request's body was read
-	buf    []byte   // output for an HTTP/1.0 client
-	set    bool     // buf is in use
-	eof    bool     // the answer is complete
+	ctx      *lua.LTable
+	pinned   *machine // whose objects ctx holds; it isn't anybody else's until the request ends
+	replaced bool     // header_filter_by_lua put an error in the answer's place
+	buf      []byte   // output for an HTTP/1.0 client
+	set      bool     // buf is in use
+	eof      bool     // the answer is complete
 }

@@ -29,11 +29,12 @@ type script struct {
 
 // code is a compiled chunk.
 type code struct {
-	chunk string // its name in messages
-	path  string // of the file; "" for inline code
-	proto *lua.FunctionProto
-	tree  []ast.Stmt
-	err   *loadError
+	chunk  string // its name in messages
+	path   string // of the file; "" for inline code
+	proto  *lua.FunctionProto
+	tree   []ast.Stmt
+	source string // the text
+	err    *loadError
 }
 
 // loadError says why code can't be loaded, in OpenResty's words for the log.
@@ -138,11 +139,13 @@ func (c *code) compile(text string) {
 			text = ""
 		}
 	}
-	if err := checkSyntax(text, c.chunk); err != nil {
+	c.source = text
+	program, err := checkSyntax(text, c.chunk)
+	if err != nil {
 		c.err = &loadError{msg: err.Error()}
 		return
 	}
-	tree, err := parse.Parse(strings.NewReader(text), c.chunk)
+	tree, err := parse.Parse(strings.NewReader(program), c.chunk)
 	if err == nil {
 		c.tree = tree
 		c.proto, err = lua.Compile(concatenations(tree), c.chunk)

@@ -2,10 +2,8 @@ package lua
 
 import (
 	"math"
-	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	lua "github.com/yuin/gopher-lua"
 )
@@ -36,6 +34,8 @@ func (m *machine) openLibs() {
 	})
 	m.set(g, "print", func(L *lua.LState) int { return m.logAt(L, levelNotice, 1) })
 	m.set(g, concatName, m.concat)
+	m.set(g, "error", luaError)
+	m.set(g, "tonumber", toNumber)
 	m.set(g, "pcall", m.pcall)
 	m.set(g, "xpcall", m.xpcall)
 	m.set(g, "collectgarbage", func(L *lua.LState) int { L.Push(lua.LNumber(0)); return 1 })
@@ -43,6 +43,7 @@ func (m *machine) openLibs() {
 	m.openString(g.RawGetString("string").(*lua.LTable))
 	m.openTable(g.RawGetString("table").(*lua.LTable))
 	m.openCoroutine(g.RawGetString("coroutine").(*lua.LTable))
+	g.RawGetString("math").(*lua.LTable).RawSetString("huge", lua.LNumber(math.Inf(1)))
 	m.openSafe(g)
 	jit := L.NewTable()
 	for k, v := range map[string]string{"version": "LuaJIT 2.1.0-beta3", "os": "Linux", "arch": "x64"} {
@@ -78,7 +79,7 @@ func (m *machine) openSafe(g *lua.LTable) {
 		if v := L.Get(1); v.Type() == lua.LTString || v.Type() == lua.LTNumber {
 			msg = m.tostring(L, v) + "\n"
 		}
-		L.Push(lua.LString(msg + "stack traceback:"))
+		L.Push(lua.LString(msg + "stack traceback:" + here(L)))
 		return 1
 	})
 	m.set(debug, "getinfo", func(L *lua.LState) int {
@@ -111,6 +112,8 @@ func numText(n lua.LNumber) string {
 		return "inf"
 	case math.IsInf(f, -1):
 		return "-inf"
+	case f != f && math.Signbit(f):
+		return "-nan"
 	case f != f:
 		return "nan"
 	}
@@ -172,7 +175,7 @@ func (m *machine) concat(L *lua.LState) int {
 		size += len(s)
 	}
 	if size > maxString {
-		L.RaiseError("not enough memory")
+		raise(L, "not enough memory")
 	}
 	L.Push(lua.LString(strings.Join(parts, "")))
 	return 1
@@ -198,7 +201,7 @@ func (m *machine) concatMeta(L *lua.LState, n int) int {
 			if !ok {
 				bad = left
 			}
-			L.RaiseError("attempt to concatenate a %s value", bad.Type())
+			raise(L, "attempt to concatenate a %s value", bad.Type())
 		}
 		L.Push(mm)
 		L.Push(left)
@@ -334,13 +337,13 @@ func (m *machine) openTable(t *lua.LTable) {
 		for i := from; i <= to; i++ {
 			s, ok := text(tb.RawGetInt(i))
 			if !ok {
-				L.RaiseError("bad argument #1 to 'concat' (invalid value (%s) at index %d in table)", tb.RawGetInt(i).Type(), i)
+				raise(L, "bad argument #1 to 'concat' (invalid value (%s) at index %d in table)", tb.RawGetInt(i).Type(), i)
 			}
 			if b.WriteString(s); i < to {
 				b.WriteString(sep)
 			}
 			if b.Len() > maxString {
-				L.RaiseError("not enough memory")
+				raise(L, "not enough memory")
 			}
 		}
 		L.Push(lua.LString(b.String()))
@@ -350,7 +353,60 @@ func (m *machine) openTable(t *lua.LTable) {
 	_ = L
 }
 
-// now is a variable of the state's clock for tests only through synctest; OpenResty caches it a loop turn.
-func now() time.Time { return time.Now() }
+// luaError is error: a message gets the place of the function at the level, unless that isn't Lua.
+func luaError(L *lua.LState) int {
+	v, level := L.Get(1), L.OptInt(2, 1)
+	if s, ok := text(v); ok && level > 0 {
+		if d, ok := L.GetStack(level); ok {
+			L.GetInfo("Sl", d, lua.LNil)
+			if d.What != "G" {
+				v = lua.LString(d.Source + ":" + strconv.Itoa(d.CurrentLine) + ": " + s)
+			}
+		}
+	}
+	L.Error(v, 0)
+	return 0
+}
 
-var _ = os.Getpid
+// toNumber is tonumber for decimal and hexadecimal numerals, and for other bases.
+func toNumber(L *lua.LState) int {
+	v := L.CheckAny(1)
+	if n, ok := v.(lua.LNumber); ok {
+		L.Push(n)
+		return 1
+	}
+	s, ok := v.(lua.LString)
+	if !ok {
+		L.Push(lua.LNil)
+		return 1
+	}
+	t := strings.ToLower(strings.TrimSpace(string(s)))
+	base := L.OptInt(2, 10)
+	if base != 10 {
+		n, err := strconv.ParseInt(t, base, 64)
+		if err != nil {
+			L.Push(lua.LNil)
+		} else {
+			L.Push(lua.LNumber(n))
+		}
+		return 1
+	}
+	digits := strings.TrimLeft(t, "+-")
+	if strings.HasPrefix(digits, "0x") {
+		if n, err := strconv.ParseUint(digits[2:], 16, 64); err == nil && len(t)-len(digits) < 2 {
+			f := float64(n)
+			if t[0] == '-' {
+				f = -f
+			}
+			L.Push(lua.LNumber(f))
+			return 1
+		}
+	}
+	f, err := strconv.ParseFloat(t, 64)
+	if err != nil && !math.IsInf(f, 0) || strings.ContainsAny(t, "_pxn") {
+		L.Push(lua.LNil)
+		return 1
+	}
+	L.Push(lua.LNumber(f))
+	return 1
+}

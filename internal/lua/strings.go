@@ -33,7 +33,7 @@ func (m *machine) openString(t *lua.LTable) {
 			return 1
 		}
 		if (len(s)+len(sep))*n > maxString {
-			L.RaiseError("not enough memory")
+			raise(L, "not enough memory")
 		}
 		if sep != "" {
 			L.Push(lua.LString(strings.Repeat(s+sep, n-1) + s))
@@ -49,7 +49,11 @@ func (m *machine) openString(t *lua.LTable) {
 func (m *machine) checkString(L *lua.LState, i int) string {
 	s, ok := text(L.Get(i))
 	if !ok {
-		L.TypeError(i, lua.LTString)
+		got := L.Get(i).Type().String()
+		if i > L.GetTop() {
+			got = "no value"
+		}
+		argError(L, i, "string expected, got "+got)
 	}
 	return s
 }
@@ -69,7 +73,7 @@ func (m *machine) format(L *lua.LState) int {
 			j++
 		}
 		if j >= len(f) || j-i > 20 {
-			L.RaiseError("invalid option '%%%s' to 'format'", f[i+1:j])
+			raise(L, "invalid option '%%%s' to 'format'", f[i+1:j])
 		}
 		spec, verb := f[i:j], f[j]
 		i = j
@@ -80,7 +84,7 @@ func (m *machine) format(L *lua.LState) int {
 		arg++
 		m.formatOne(L, &b, spec, verb, arg)
 		if b.Len() > maxString {
-			L.RaiseError("not enough memory")
+			raise(L, "not enough memory")
 		}
 	}
 	L.Push(lua.LString(b.String()))
@@ -89,7 +93,7 @@ func (m *machine) format(L *lua.LState) int {
 
 func (m *machine) formatOne(L *lua.LState, b *strings.Builder, spec string, verb byte, arg int) {
 	if arg > L.GetTop() {
-		L.RaiseError("bad argument #%d to 'format' (no value)", arg)
+		raise(L, "bad argument #%d to 'format' (no value)", arg)
 	}
 	switch verb {
 	case 'd', 'i':
@@ -107,7 +111,7 @@ func (m *machine) formatOne(L *lua.LState, b *strings.Builder, spec string, verb
 	case 'q':
 		b.WriteString(quoted(m.checkString(L, arg)))
 	default:
-		L.RaiseError("invalid option '%%%c' to 'format'", verb)
+		raise(L, "invalid option '%%%c' to 'format'", verb)
 	}
 }
 

@@ -37,11 +37,12 @@ func (m *machine) timer(L *lua.LState, every bool) int {
 	delay := float64(L.CheckNumber(1))
 	fn := L.CheckFunction(2)
 	if fn.IsG {
-		L.ArgError(2, "Lua function expected")
+		argError(L, 2, "Lua function expected")
 	}
-	if delay < 0 || every && delay == 0 {
-		L.ArgError(1, "delay cannot be negative or zero")
+	if every && delay <= 0 {
+		argError(L, 1, "delay cannot be negative or zero")
 	}
+	delay = max(delay, 0)
 	var args []lua.LValue
 	for i := 3; i <= L.GetTop(); i++ {
 		args = append(args, L.Get(i))

@@ -18,7 +18,7 @@ func (m *machine) openUpstream() *lua.LTable {
 	groups := ngx.Shared[upstream.Groups](m.rt.build)
 	m.set(t, "get_upstreams", func(L *lua.LState) int {
 		if L.GetTop() != 0 {
-			L.RaiseError("no argument expected")
+			raise(L, "no argument expected")
 		}
 		list := L.CreateTable(len(groups.List), 0)
 		for _, g := range groups.List {
@@ -30,7 +30,7 @@ func (m *machine) openUpstream() *lua.LTable {
 	one := func(name string, f func(L *lua.LState, g *upstream.Group) *lua.LTable) {
 		m.set(t, name, func(L *lua.LState) int {
 			if L.GetTop() != 1 {
-				L.RaiseError("exactly one argument expected")
+				raise(L, "exactly one argument expected")
 			}
 			g := groups.Find([]byte(m.checkString(L, 1)))
 			if g == nil {
@@ -46,7 +46,7 @@ func (m *machine) openUpstream() *lua.LTable {
 	m.set(t, "set_peer_down", func(L *lua.LState) int { return m.setPeerDown(L, groups) })
 	m.set(t, "current_upstream_name", func(L *lua.LState) int {
 		if m.call == nil || m.r == nil {
-			L.RaiseError("no request object found")
+			raise(L, "no request object found")
 		}
 		if m.s == nil {
 			L.Push(lua.LNil)
@@ -120,7 +120,7 @@ const luaCheck = 31
 
 func (m *machine) setPeerDown(L *lua.LState, groups *upstream.Groups) int {
 	if L.GetTop() != 4 {
-		L.RaiseError("exactly 4 arguments expected")
+		raise(L, "exactly 4 arguments expected")
 	}
 	g := groups.Find([]byte(m.checkString(L, 1)))
 	if g == nil {

@@ -52,8 +52,12 @@ func (r *Request) HasBody() bool { return r.Length > 0 || r.Chunked }
 // or the status to end with (400, 408, 413, 500), or Close.
 func (r *Request) ReadAll() Outcome {
 	m := r.Main
-	if m.Body.Read || !m.HasBody() {
+	if m.Body.Read {
+		return Next
+	}
+	if !m.HasBody() {
 		m.Body.Read = true
+		m.Wire.ReadBody(m, nil) // a client may wait for 100 Continue with a body of no bytes, too
 		return Next
 	}
 	err := m.Body.fill(m)
@@ -70,10 +74,28 @@ func (r *Request) BodyError(err error) Outcome {
 		if se.Msg != "" {
 			r.Errorf("%s", se.Msg)
 		}
+		if se.Status == 408 { // nobody is answered who didn't send
+			r.Status = 408
+			return Close
+		}
 		return Status(se.Status)
 	}
 	r.Infof("client prematurely closed connection")
-	return Status(400)
+	r.Status = 400
+	return Close
+}
+
+// DiscardBody says that nobody reads the request's body: 100 Continue is sent where
+// it is due, and what has come of the body is checked. The rest is read behind the
+// answer. The outcome is Next, or the status to end with.
+func (r *Request) DiscardBody() Outcome {
+	if !r.IsMain() || r.Body.Read {
+		return Next
+	}
+	if err := r.Wire.Discard(r); err != nil {
+		return r.BodyError(err)
+	}
+	return Next
 }
 
 func (b *Body) fill(r *Request) error {

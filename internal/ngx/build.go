@@ -15,6 +15,7 @@ type Build struct {
 	Vars   *Vars
 	Log    *errlog.Log   // for messages of the build itself
 	Files  *errlog.Files // open logs, shared with the configuration before
+	Stats  *Stats        // the process's counters
 	// Test is true for -t: nothing is started and what is opened is closed again.
 	Test bool
 	// Offline forbids name resolution and opening keys and logs.
@@ -33,7 +34,7 @@ type Build struct {
 
 // NewBuild begins the making of a configuration; old is the Build of the one in force, or nil.
 func NewBuild(config *nginxconf.Config, old *Build) *Build {
-	b := &Build{Config: config, kept: make(map[string]any)}
+	b := &Build{Config: config, Stats: new(Stats), kept: make(map[string]any)}
 	b.Vars = nginxconf.Of[*VarConf](config.Root).Vars
 	if old != nil {
 		b.old = old.kept

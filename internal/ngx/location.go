@@ -2,11 +2,18 @@ package ngx
 
 import "strconv"
 
+// MakesLocationAbsolute reports whether the Location field is one that AppendLocation
+// changes: nginx then writes it among the fields about the body, else among the others.
+func MakesLocationAbsolute(r *Request) bool {
+	loc := r.Out.Location
+	return len(loc) > 0 && loc[0] == '/' && r.Scope.Core.AbsoluteRedirect.V
+}
+
 // AppendLocation appends the Location field's value: as it is, or made absolute
 // where it begins with a slash and absolute_redirect is on.
 func AppendLocation(b []byte, r *Request) []byte {
 	loc, core := r.Out.Location, r.Scope.Core
-	if len(loc) == 0 || loc[0] != '/' || !core.AbsoluteRedirect.V || len(loc) > 1 && loc[1] == '/' {
+	if !MakesLocationAbsolute(r) {
 		return append(b, loc...)
 	}
 	b = append(b, r.Scheme...)

@@ -24,7 +24,7 @@ func VarModule(modules []Module) Module {
 		}
 	}
 	vars := NewVars(rows)
-	return Module{Name: "variables", Conf: func() nginxconf.Settings { return &VarConf{vars} }}
+	return Module{Name: "variables", Conf: func() nginxconf.Settings { return &VarConf{Vars: vars, Modules: modules} }}
 }
 
 // Open opens what the directives name: the error log; temporary files are made on use.

@@ -3,6 +3,7 @@ package ngx
 import (
 	"time"
 
+	"limpet/internal/errlog"
 	"limpet/internal/rx"
 )
 
@@ -104,8 +105,12 @@ type Request struct {
 
 	// Redirects counts internal redirects, bounded by 10 as in nginx.
 	Redirects int
+	// BodyRefused says that the body is too large to be asked for by 100 Continue.
+	BodyRefused bool
 	// Refused is the status with which the wire refuses the request before any phase; 0 for none.
 	Refused int
+	// MatchFailed says that a regular expression took too long, so that nobody knows whether it matches.
+	MatchFailed bool
 	// ErrorPage says that an error_page is being served: another one only under recursive_error_pages.
 	ErrorPage bool
 	// ErrorStatus replaces the status of whatever answers; 0 for none.
@@ -119,6 +124,8 @@ type Request struct {
 	Replaced int
 	// HeaderOnly is true when the answer has no body whatever is written: HEAD, 204, 304.
 	HeaderOnly bool
+	// LimitConn and LimitReq are what limit_conn and limit_req decided; of the client's request alone.
+	LimitConn, LimitReq LimitStatus
 	// NoLog keeps the request out of the access log.
 	NoLog bool
 	// Depth is how deep a subrequest is nested; 0 for the client's request.
@@ -250,13 +257,20 @@ func (r *Request) CopyString(s string) []byte {
 	return c
 }
 
-// Match matches a pattern and keeps its captures for $1..$9 and named captures when it has any.
+// Match matches a pattern and keeps its captures for $1..$9. The subject must
+// live as long as the request. A match that takes too long is logged and noted
+// in MatchFailed: whoever looked for it ends the request with 500.
 func (r *Request) Match(re *rx.Regexp, subject []byte) bool {
-	caps, ok := re.Match(subject, r.captures[:0])
-	if ok {
+	caps, err := re.Exec(subject, r.captures[:0])
+	switch err {
+	case nil:
 		r.captures, r.captureSubject = caps, subject
+		return true
+	case rx.ErrLimit:
+		r.MatchFailed = true
+		r.Logf(errlog.Alert, `pcre2_match() failed: -47 on "%s" using "%s"`, subject, re)
 	}
-	return ok
+	return false
 }
 
 // Capture returns group i of the last match that set captures; nil when unset.

@@ -27,6 +27,30 @@ type Aliased interface {
 	AliasOf() (cut int, regex, named bool)
 }
 
+// rootValue is the field of root and of alias.
+type rootValue struct{ field *nginxconf.Opt[Root] }
+
+func (v rootValue) IsSet() bool { return v.field.IsSet() }
+
+func (v rootValue) Inherit(outer nginxconf.Value) {
+	v.field.Put(outer.(rootValue).field.V)
+	v.field.Own = false
+}
+
+func (v rootValue) Set(s *nginxconf.Setting) error {
+	root, err := parseRoot(s)
+	if err == nil {
+		v.field.Put(root)
+		v.field.Own = !s.IsDefault
+	}
+	return err
+}
+
+// rootRow is the row of root or of alias.
+func (c *Core) rootRow(name string, in nginxconf.Context, def, doc string) nginxconf.Directive {
+	return nginxconf.Directive{Name: name, In: in, Arity: nginxconf.Args1, Default: def, Doc: doc, Value: rootValue{&c.Root}}
+}
+
 // parseRoot parses root and alias, which exclude each other.
 func parseRoot(s *nginxconf.Setting) (Root, error) {
 	alias := s.Name == "alias"

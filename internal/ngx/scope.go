@@ -1,6 +1,11 @@
 package ngx
 
-import "limpet/nginxconf"
+import (
+	"syscall"
+
+	"limpet/internal/rx"
+	"limpet/nginxconf"
+)
 
 // Scope is a server, location, `if` or limit_except block, built: what a
 // request meets in it.
@@ -10,6 +15,9 @@ type Scope struct {
 	Steps [NumPhases][]Step
 	// Handler answers in place of the Content steps (proxy_pass, stub_status); nil where none is set.
 	Handler Step
+	// Stat looks at a file as disable_symlinks wants it, nil where links are
+	// followed. call is the system call that gave the error.
+	Stat func(r *Request, name []byte, st *syscall.Stat_t) (call string, err error)
 	// AutoRedirect says that a request for the location's name without its final slash is redirected to it.
 	AutoRedirect bool
 	// Name is the location's name or pattern for logs and metrics; "" in a server.
@@ -22,6 +30,12 @@ type Scope struct {
 	ServerName []byte
 	// Data is the location tree's own; nobody else's.
 	Data any
+}
+
+// Named is what a server's level keeps in Data, as other modules' rows see it.
+type Named interface {
+	// ServerNames returns the names of server_name, in lower case, and its regular expressions.
+	ServerNames() (names []string, patterns []*rx.Regexp)
 }
 
 // Add appends a step to a phase; a nil step adds nothing, so that a constructor
@@ -59,4 +73,12 @@ func (s *Scope) HasErrorPage(status int) bool {
 		}
 	}
 	return false
+}
+
+// Scripts is a Conf that takes other modules' steps into the script which rewrite,
+// set and if make of a block, so that set_by_lua runs in the order of the file.
+type Scripts interface {
+	nginxconf.Settings
+	// AddStep adds what make returns at the statement's place; make runs when the configuration is built.
+	AddStep(s *nginxconf.Setting, make func(b *Build) Step)
 }

@@ -61,7 +61,7 @@ func CompileText(vs *Vars, value string) (Text, error) {
 
 // parseVariable reads what follows a dollar sign and returns how long it is.
 func parseVariable(vs *Vars, s string) (part, int, error) {
-	if s == "" {
+	if s == "" || s == "{" {
 		return part{}, 0, errors.New("invalid variable name")
 	}
 	if s[0] >= '1' && s[0] <= '9' {
@@ -131,7 +131,7 @@ func (t *Text) AppendQuoted(r *Request, dst []byte) []byte {
 		case p.v != nil:
 			dst, _ = p.v.Append(r, dst)
 		case p.capture > 0:
-			dst = AppendArgEscaped(dst, r.Capture(p.capture))
+			dst = AppendEscaped(dst, r.Capture(p.capture), EscapeArgs)
 		default:
 			dst = append(dst, p.literal...)
 		}
@@ -139,31 +139,17 @@ func (t *Text) AppendQuoted(r *Request, dst []byte) []byte {
 	return dst
 }
 
-// AppendArgEscaped appends b with the bytes escaped that nginx escapes in a capture that goes among arguments.
-func AppendArgEscaped(dst, b []byte) []byte {
-	const hex = "0123456789ABCDEF"
-	for _, c := range b {
-		if argEscaped(c) {
-			dst = append(dst, '%', hex[c>>4], hex[c&15])
-		} else {
-			dst = append(dst, c)
-		}
-	}
-	return dst
-}
-
-func argEscaped(c byte) bool {
-	switch c {
-	case '"', '#', '%', '&', '+', ';', '<', '>', '?', '\\', '^', '`', '{', '|', '}':
-		return true
-	}
-	return c <= ' ' || c >= 0x7f
-}
-
 // Bytes returns the value for a request; the bytes live as long as the request and must not be changed.
 func (t *Text) Bytes(r *Request) []byte {
 	if t.parts == nil {
 		return t.literal
+	}
+	if len(t.parts) == 1 {
+		if p := &t.parts[0]; p.v != nil {
+			return p.v.Bytes(r)
+		} else if p.capture > 0 {
+			return r.Capture(p.capture)
+		}
 	}
 	// A variable's getter may evaluate texts itself: the scratch memory is
 	// taken while this one is, and such an inner text gets its own.

@@ -99,11 +99,11 @@ type TypeSet struct {
 
 // Has reports whether a Content-Type, parameters and case aside, is in the set.
 func (s *TypeSet) Has(contentType []byte) bool {
+	if s.all {
+		return true // an answer without a type, too
+	}
 	if contentType == nil {
 		return false
-	}
-	if s.all {
-		return true
 	}
 	var low [128]byte
 	n := 0

@@ -1,9 +1,18 @@
 package ngx
 
-import "bytes"
+import (
+	"bytes"
+	"time"
+)
 
 // ClearETag takes the ETag away from an answer whose body a filter changes.
 func (r *Request) ClearETag() { r.Out.Header.Hide(HeaderETag) }
+
+// ClearLastModified takes the time of the last change away from an answer.
+func (r *Request) ClearLastModified() {
+	r.Out.LastModified = time.Time{}
+	r.Out.Header.Hide(HeaderLastModified)
+}
 
 // WeakenETag makes the ETag of an answer weak: a filter changes the body's bytes, not its meaning.
 // One that isn't a quoted string goes.

@@ -7,8 +7,8 @@ import (
 	"limpet/nginxconf"
 )
 
-// Getter appends a variable's value to dst; false means the variable has no
-// value ("not found"), which texts show as empty and logs as "-".
+// Getter appends a variable's value to dst; false, with nothing appended, means
+// the variable has no value ("not found"), which texts show as empty and logs as "-".
 type Getter func(r *Request, dst []byte) ([]byte, bool)
 
 // Variable is a row: a variable that a module defines.
@@ -21,7 +21,9 @@ type Variable struct {
 	Make func(rest string) Getter
 	// Set takes an assignment by `set` and its kin; nil where none is allowed.
 	Set func(r *Request, value []byte)
-	Doc string
+	// Kept says that assignments are allowed and kept with the request; Get says the value before.
+	Kept bool
+	Doc  string
 }
 
 // Var is a variable as a configuration uses it.
@@ -62,7 +64,11 @@ func NewVars(rows []Variable) *Vars {
 			vs.prefix = append(vs.prefix, row)
 			continue
 		}
-		vs.byName[row.Name] = &Var{Name: row.Name, get: row.Get, set: row.Set, slot: -1, fixed: row.Set == nil}
+		v := &Var{Name: row.Name, get: row.Get, set: row.Set, slot: -1, fixed: row.Set == nil && !row.Kept}
+		if row.Kept {
+			v.slot = vs.newSlot()
+		}
+		vs.byName[row.Name] = v
 	}
 	return vs
 }
@@ -85,7 +91,7 @@ func (vs *Vars) Use(name string) *Var {
 
 func (vs *Vars) prefixOf(name string) *Variable {
 	for i := range vs.prefix {
-		if p := &vs.prefix[i]; len(name) > len(p.Name) && strings.HasPrefix(name, p.Name) {
+		if p := &vs.prefix[i]; len(name) >= len(p.Name) && strings.HasPrefix(name, p.Name) {
 			return p
 		}
 	}
@@ -132,6 +138,9 @@ func (vs *Vars) changeable(name string) (*Var, error) {
 	v := vs.byName[name]
 	if v == nil {
 		v = &Var{Name: name, slot: -1}
+		if p := vs.prefixOf(name); p != nil { // its own value holds where none was set
+			v.get, v.weak = p.Make(name[len(p.Name):]), true
+		}
 		vs.byName[name] = v
 	}
 	if v.fixed {
@@ -227,8 +236,13 @@ func (v *Var) Forget(r *Request) {
 	}
 }
 
-// VarConf carries a configuration's variables from the reading to the building. It has no directives.
-type VarConf struct{ Vars *Vars }
+// VarConf carries a configuration's variables, and the modules that define
+// them, from the reading to the building. It has no directives.
+type VarConf struct {
+	Vars *Vars
+	// Modules are those whose rows were read: built by them, variables see what their module built.
+	Modules []Module
+}
 
 // Directives returns none: variables are defined by other modules' rows.
 func (c *VarConf) Directives() []nginxconf.Directive { return nil }

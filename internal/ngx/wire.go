@@ -55,6 +55,8 @@ type Wire interface {
 	// ReadBody reads the request's body, without its framing; io.EOF at its end. It sends 100 Continue first when
 	// that is due. Other errors are StatusError (400, 408, 413) or the client's going.
 	ReadBody(r *Request, p []byte) (int, error)
+	// Discard begins to drop the request's body, as far as it has come.
+	Discard(r *Request) error
 	// BodyTrailer returns the fields behind a chunked request body once ReadBody gave io.EOF.
 	BodyTrailer() *Header
 	// Hijack gives the connection away for a tunnel: what was read too much comes first from Conn's reads. The answer's

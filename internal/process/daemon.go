@@ -68,7 +68,11 @@ func redirectStderr(path string) {
 	if path == "" {
 		return
 	}
-	if f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644); err == nil {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+	if err != nil { // the terminal is let go all the same
+		f, err = os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	}
+	if err == nil {
 		unix.Dup3(int(f.Fd()), 2, 0)
 		f.Close()
 	}

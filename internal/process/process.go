@@ -137,21 +137,22 @@ func (p *process) serve(ready *os.File) int {
 	defer signal.Stop(p.signals)
 	adm, err := p.startAdmin()
 	if err == nil {
-		p.rights, err = dropRights(server.MainOf(p.server.Config()).User.V, p.server)
+		defer adm.Close()
+		var r *rights
+		if r, err = dropRights(server.MainOf(p.server.Config()).User.V, p.server); err == nil {
+			p.rights = r
+		}
 	}
 	if err != nil {
 		p.Console.Print(errlog.Emerg, err.Error())
 		return 1
-	}
-	if adm != nil {
-		defer adm.Close()
 	}
 	p.announce()
 	p.server.Start()
 	p.reloads.Succeeded(time.Now())
 	p.startWatch()
 	if p.background {
-		redirectStderr(p.errorLog())
+		p.rights.with(func() { redirectStderr(p.errorLog()) })
 		ready.Write([]byte{1})
 		ready.Close()
 	}
@@ -196,6 +197,7 @@ func (p *process) startWatch() {
 		p.watch = newWatch(func(err error) {
 			p.server.Log().Printf(errlog.Warn, 0, "cannot watch the configuration's files because %s; looking every %s", err, pollTime)
 		})
+		p.watch.quiet(p.server.LogFiles())
 		p.watch.note(p.server.Config(), false)
 	})
 }
@@ -301,6 +303,7 @@ func (p *process) reload() {
 	config, err := p.server.Reload()
 	p.warnings(config)
 	if p.watch != nil {
+		p.watch.quiet(p.server.LogFiles())
 		p.watch.note(config, err != nil)
 	}
 	if err != nil {

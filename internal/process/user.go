@@ -3,9 +3,7 @@ package process
 import (
 	"fmt"
 	"os"
-	"runtime"
 	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -17,8 +15,9 @@ import (
 // nginx keeps a master process that is root: it reads keys, opens logs, writes the
 // pid file and binds, and its workers can't. Here the process is one. Its threads
 // serve requests without any right of root's, as nginx's workers do; the thread of
-// the main loop, and only it, takes up the few that reloading needs, for as long
-// as it lasts. (Capabilities belong to threads; user and groups are the user's in all of them.)
+// the main loop, and only it, can take up the few that reloading needs, and does so for
+// as long as it lasts. (Capabilities belong to threads; user and groups are the user's
+// in all of them. The runtime makes no thread out of one that a goroutine is bound to.)
 type rights struct {
 	dropped bool
 	keep    uint32 // of kept, what the process had
@@ -49,13 +48,9 @@ func dropRights(u server.User, s *server.Server) (*rights, error) {
 	if err := r.give(s); err != nil {
 		return nil, err
 	}
-	// A binary built with cgo (under the race detector) can't reach all of its
-	// threads: it keeps no rights, and a reload then binds what anyone may.
-	_, _, e := syscall.AllThreadsSyscall(syscall.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1, 0)
-	if e == syscall.ENOTSUP {
-		r.keep, r.dropped = 0, false
-	} else if e != 0 {
-		return nil, fmt.Errorf("prctl(PR_SET_KEEPCAPS, 1) failed %s", errlog.Errno(e))
+	// Of this thread; the others lose all rights.
+	if err := unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0); err != nil {
+		return nil, fmt.Errorf("prctl(PR_SET_KEEPCAPS, 1) failed %s", errlog.Errno(err))
 	}
 	if err := syscall.Setgroups(u.Groups); err != nil {
 		return nil, fmt.Errorf("initgroups(%s, %d) failed %s", u.Name, u.GID, errlog.Errno(err))
@@ -66,15 +61,7 @@ func dropRights(u server.User, s *server.Server) (*rights, error) {
 	if err := syscall.Setresuid(u.UID, u.UID, u.UID); err != nil {
 		return nil, fmt.Errorf("setuid(%d) failed %s", u.UID, errlog.Errno(err))
 	}
-	if r.keep == 0 {
-		return r, nil
-	}
-	hdr, data := r.capabilities(0)
-	if _, _, e := syscall.AllThreadsSyscall(syscall.SYS_CAPSET, uintptr(unsafe.Pointer(hdr)), uintptr(unsafe.Pointer(data)), 0); e != 0 {
-		return nil, fmt.Errorf("capset() failed %s", errlog.Errno(e))
-	}
-	runtime.KeepAlive(hdr)
-	runtime.KeepAlive(data)
+	r.set(0)
 	// Changing the user has made /proc/self root's and crashes without a core; as nginx's workers, undo that.
 	unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
 	return r, nil
@@ -131,16 +118,10 @@ func defaultUser(name string) (server.User, error) {
 	return u, nil
 }
 
-// capabilities are the arguments of capset: what is in force, and all that is kept to be taken up.
-func (r *rights) capabilities(inForce uint32) (*unix.CapUserHeader, *[2]unix.CapUserData) {
-	return &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3},
-		&[2]unix.CapUserData{{Effective: inForce, Permitted: r.keep}}
-}
-
 // with runs f with the kept rights. The goroutine is bound to its thread, and what
 // f starts runs in others, without them.
 func (r *rights) with(f func()) {
-	if r == nil || !r.dropped {
+	if !r.dropped {
 		f()
 		return
 	}
@@ -149,8 +130,10 @@ func (r *rights) with(f func()) {
 	f()
 }
 
+// set sets what is in force of the thread's rights; all that is kept can be taken up.
 func (r *rights) set(inForce uint32) {
-	hdr, data := r.capabilities(inForce)
+	hdr := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	data := [2]unix.CapUserData{{Effective: inForce, Permitted: r.keep}}
 	if err := unix.Capset(hdr, &data[0]); err != nil {
 		panic("BUG: capset of what is permitted: " + err.Error())
 	}

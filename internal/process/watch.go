@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -18,7 +19,7 @@ import (
 const (
 	quietTime = 200 * time.Millisecond
 	lateTime  = 2 * time.Second
-	pollTime  = 2 * time.Second
+	pollTime  = time.Second
 )
 
 // watch tells when the files of the configuration have changed: the main file, what
@@ -37,7 +38,13 @@ type watch struct {
 	globs   []string
 	failed  bool            // the last attempt
 	folders map[string]bool // watched
-	names   map[string]bool // last elements of the files' paths, symlinks on the way included
+	// noisy are the folders that logs are written to: each line would be an event, so
+	// their files are looked at now and then instead, by their stamps first.
+	noisy  map[string]bool
+	polled bool // some file lies in a noisy folder
+	told   bool // an event came since the last look
+	stamps map[string]stamp
+	names  map[string]bool // last elements of the files' paths, symlinks on the way included
 }
 
 // newWatch returns a watch of no files; onFail, when not nil, is told why it has to poll.
@@ -96,8 +103,53 @@ func (w *watch) event(e fsnotify.Event) {
 	}
 }
 
+// stamp is what a file's change changes: a look at it is cheaper than its bytes.
+type stamp struct {
+	modified time.Time
+	size     int64
+	inode    uint64
+}
+
+// stampAll returns the stamps of the files and of what the patterns match.
+func (w *watch) stampAll() map[string]stamp {
+	all := make(map[string]stamp, len(w.files))
+	add := func(name string) {
+		fi, err := os.Stat(name)
+		if err != nil {
+			all[name] = stamp{}
+			return
+		}
+		s := stamp{modified: fi.ModTime(), size: fi.Size()}
+		if sys, ok := fi.Sys().(*syscall.Stat_t); ok {
+			s.inode = sys.Ino
+		}
+		all[name] = s
+	}
+	for name := range w.files {
+		add(name)
+	}
+	for _, pattern := range w.globs {
+		names, _ := nginxconf.Glob(pattern)
+		for _, name := range names {
+			add(name)
+		}
+	}
+	return all
+}
+
+// quiet names the folders that logs are written to.
+func (w *watch) quiet(logs []string) {
+	w.noisy = make(map[string]bool)
+	for _, name := range logs {
+		if dir, err := filepath.EvalSymlinks(filepath.Dir(name)); err == nil {
+			w.noisy[dir] = true
+		}
+	}
+}
+
 // soon makes a look due once it has been quiet.
 func (w *watch) soon() {
+	w.told = true
 	now := time.Now()
 	if w.first.IsZero() {
 		w.first = now
@@ -108,9 +160,15 @@ func (w *watch) soon() {
 // changed takes the look that the timer called for.
 func (w *watch) changed() bool {
 	w.first = time.Time{}
-	if w.fs == nil {
+	if w.fs == nil || w.polled {
 		w.timer.Reset(pollTime)
+		stamps := w.stampAll()
+		if !w.told && maps.Equal(stamps, w.stamps) {
+			return false
+		}
+		w.stamps = stamps
 	}
+	w.told = false
 	w.seen = w.look(w.files)
 	if maps.Equal(w.seen, w.files) {
 		w.follow() // a folder may be another one
@@ -165,6 +223,9 @@ func (w *watch) note(config *nginxconf.Config, failed bool) {
 	}
 	w.seen = nil
 	w.follow()
+	if w.polled {
+		w.stamps = w.stampAll()
+	}
 }
 
 // follow watches the folders that the files lie in, and no others.
@@ -186,9 +247,15 @@ func (w *watch) follow() {
 			w.fs.Remove(d)
 		}
 	}
+	w.polled = false
 	for d := range folders {
 		if w.fs == nil {
 			break
+		}
+		if real, err := filepath.EvalSymlinks(d); err == nil && w.noisy[real] {
+			w.polled = true
+			w.fs.Remove(d)
+			continue
 		}
 		// Adding again costs little, and finds a folder that took another's name.
 		if err := w.fs.Add(d); err != nil && !os.IsNotExist(err) && !os.IsPermission(err) {
@@ -196,6 +263,9 @@ func (w *watch) follow() {
 		}
 	}
 	w.folders = folders
+	if w.polled && w.first.IsZero() {
+		w.timer.Reset(pollTime)
+	}
 }
 
 // maxLinks bounds the symlinks on one way, as the kernel does.

@@ -101,7 +101,7 @@ func (x *exchange) readHead() failure {
 
 // fill reads more of the head. All of it must come within proxy_read_timeout, as in nginx.
 func (x *exchange) fill() failure {
-	conn, timeout := x.link.Conn, x.h.conf.ReadTimeout.V
+	conn, timeout := x.link.Conn, x.readTimeout()
 	if x.wr > 0 && timeout > 0 {
 		left := timeout - time.Since(x.begun)
 		if left <= 0 {
@@ -243,7 +243,7 @@ func (x *exchange) method() []byte {
 func (x *exchange) deliver(p *upstream.Peer) ngx.Outcome {
 	r, c := x.r, x.h.conf
 	x.lastTry().Status = x.line.Status
-	if len(x.fields.redirect) > 0 && c.IgnoreHeaders.V&ignoreRedirect == 0 {
+	if x.fields.redirect != nil && c.IgnoreHeaders.V&ignoreRedirect == 0 {
 		return x.accelRedirect()
 	}
 	if status := x.line.Status; c.InterceptErrors.V && status >= 300 && r.Scope.HasErrorPage(status) && (!r.ErrorPage || r.Scope.Core.RecursiveErrorPages.V) {
@@ -386,7 +386,7 @@ func (x *exchange) accelRedirect() ngx.Outcome {
 	}
 	x.accel()
 	x.discard()
-	if uri[0] == '@' {
+	if len(uri) > 0 && uri[0] == '@' {
 		r.Named = string(uri)
 		return ngx.Redirect
 	}

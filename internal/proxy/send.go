@@ -16,10 +16,10 @@ func (x *exchange) send() failure {
 		return x.stream()
 	}
 	body := x.body
-	if !x.h.conf.SetBody.IsSet() && x.h.conf.PassBody.V && x.bodyLength > 0 && r.Body.File == nil {
-		body = r.Body.Mem
+	if !x.h.conf.SetBody.IsSet() && x.h.conf.PassBody.V && x.bodyLength > 0 && r.Main.Body.File == nil {
+		body = r.Main.Body.Mem
 	}
-	if r.Body.File == nil || x.h.conf.SetBody.IsSet() || !x.h.conf.PassBody.V || x.bodyLength <= 0 {
+	if r.Main.Body.File == nil || x.h.conf.SetBody.IsSet() || !x.h.conf.PassBody.V || x.bodyLength <= 0 {
 		return x.ask(body)
 	}
 	n, err := conn.Write(x.out)
@@ -27,7 +27,7 @@ func (x *exchange) send() failure {
 	if err != nil {
 		return x.sendError(err)
 	}
-	err = r.Body.Each(func(p []byte) error {
+	err = r.Main.Body.Each(func(p []byte) error {
 		n, err := conn.WriteUnlessAnswered(nil, p)
 		x.sent += int64(n)
 		return err

@@ -110,18 +110,12 @@ func (t *test) compile(c *compiler) condition {
 
 // truth is that of a variable: everything but the empty string and 0.
 func (t *test) truth(r *ngx.Request, _ bool) bool {
-	var buf [64]byte
-	b, _ := t.v.Append(r, buf[:0])
+	b := t.v.Bytes(r)
 	return len(b) > 0 && !(len(b) == 1 && b[0] == '0')
 }
 
 func (t *test) equal(r *ngx.Request, quoted bool) bool {
-	var bufA, bufB [64]byte
-	a, _ := t.v.Append(r, bufA[:0])
-	if b, ok := t.text.Static(); ok {
-		return string(a) == string(b)
-	}
-	return string(a) == string(appendText(&t.text, r, bufB[:0], quoted))
+	return string(t.v.Bytes(r)) == string(textBytes(&t.text, r, quoted))
 }
 
 func (t *test) match(negate, log bool) condition {
@@ -151,13 +145,19 @@ func matchPattern(p *ngx.Pattern, r *ngx.Request, subject []byte, log bool) bool
 // file makes the tests -f -d -e -x.
 func (t *test) file(kind byte, negate bool) condition {
 	return func(r *ngx.Request, quoted bool) bool {
-		name := string(appendText(&t.text, r, nil, quoted))
+		name := textBytes(&t.text, r, quoted)
 		var st syscall.Stat_t
-		if err := syscall.Stat(name, &st); err != nil {
+		call, err := "stat()", error(nil)
+		if r.Scope.Stat != nil {
+			call, err = r.Scope.Stat(r, name, &st)
+		} else {
+			err = syscall.Stat(string(name), &st)
+		}
+		if err != nil {
 			switch err {
 			case syscall.ENOENT, syscall.ENOTDIR, syscall.ENAMETOOLONG:
 			default:
-				r.Critf(`stat() "%s" failed %s`, name, errlog.Errno(err))
+				r.Critf(`%s "%s" failed %s`, call, name, errlog.Errno(err))
 			}
 			return negate
 		}

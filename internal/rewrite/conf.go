@@ -72,6 +72,19 @@ func add(s *nginxconf.Setting, st statement) {
 	c.script = append(c.script, st)
 }
 
+// AddStep implements ngx.Scripts.
+func (c *Conf) AddStep(s *nginxconf.Setting, make func(b *ngx.Build) ngx.Step) {
+	add(s, func(cp *compiler) op {
+		step := make(cp.b)
+		return func(r *ngx.Request, st state) state {
+			if out := step(r); out != ngx.Next {
+				return st.end(out)
+			}
+			return st
+		}
+	})
+}
+
 // isRemote reports a replacement that is a whole URL and so a redirect.
 func isRemote(url string) bool {
 	return strings.HasPrefix(url, "http://") || strings.HasPrefix(url, "https://") || strings.HasPrefix(url, "$scheme")

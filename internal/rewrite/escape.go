@@ -6,13 +6,13 @@ import (
 	"limpet/internal/ngx"
 )
 
-// appendText appends a value; when quoted, captures are escaped if the client's URI had escapes or plus signs,
+// textBytes returns a value; when quoted, captures are escaped if the client's URI had escapes or plus signs,
 // so that what was decoded for matching can be part of a URI again.
-func appendText(t *ngx.Text, r *ngx.Request, dst []byte, quoted bool) []byte {
+func textBytes(t *ngx.Text, r *ngx.Request, quoted bool) []byte {
 	if quoted && t.UsesCaptures() && cameEscaped(r) {
-		return t.AppendQuoted(r, dst)
+		return t.AppendQuoted(r, nil)
 	}
-	return t.Append(r, dst)
+	return t.Bytes(r)
 }
 
 // cameEscaped reports whether the path of the request's URI has escapes or plus signs.
@@ -24,14 +24,14 @@ func cameEscaped(r *ngx.Request) bool {
 	return bytes.IndexByte(path, '%') >= 0 || bytes.IndexByte(path, '+') >= 0
 }
 
-// decodeTarget decodes, in place, the escapes in the path of a redirect's target
-// that stand for printable bytes above the percent sign. It stops at the first
+// decodeTarget returns a target with the escapes in the path of a redirect's target
+// that stand for printable bytes above the percent sign decoded. It stops at the first
 // question mark, escaped or not: what follows it is left alone.
 func decodeTarget(b []byte) []byte {
 	if bytes.IndexByte(b, '%') < 0 {
 		return b
 	}
-	out := b[:0]
+	out := make([]byte, 0, len(b))
 	for i := 0; i < len(b); i++ {
 		c := b[i]
 		if c == '%' && i+2 < len(b) {

@@ -21,16 +21,17 @@ type op func(r *ngx.Request, st state) state
 
 // newScript makes the step that runs a script.
 func newScript(ops []op) ngx.Step {
-	if len(ops) == 1 {
-		one := ops[0]
-		return func(r *ngx.Request) ngx.Outcome { return one(r, state{quoted: true}).outcome() }
-	}
 	return func(r *ngx.Request) ngx.Outcome { return run(r, ops, state{quoted: true}).outcome() }
 }
 
 func run(r *ngx.Request, ops []op, st state) state {
 	for _, op := range ops {
-		if st = op(r, st); st.done {
+		st = op(r, st)
+		if r.MatchFailed {
+			r.MatchFailed = false
+			return st.end(ngx.Status(500))
+		}
+		if st.done {
 			break
 		}
 	}
@@ -66,12 +67,7 @@ type assign struct {
 }
 
 func (a *assign) run(r *ngx.Request, st state) state {
-	if !st.quoted || !a.text.UsesCaptures() {
-		a.v.Assign(r, a.text.Bytes(r))
-		return st
-	}
-	var buf [128]byte
-	a.v.Assign(r, r.Copy(appendText(&a.text, r, buf[:0], true)))
+	a.v.Assign(r, textBytes(&a.text, r, st.quoted))
 	return st
 }
 
@@ -134,12 +130,20 @@ func (w *change) run(r *ngx.Request, st state) state {
 }
 
 func (w *change) newArgs(r *ngx.Request) []byte {
-	var buf [256]byte
-	args := appendText(&w.args, r, buf[:0], true)
+	args := textBytes(&w.args, r, true)
 	if w.keepArgs && len(r.Args) > 0 {
-		args = append(append(args, '&'), r.Args...)
+		return join(r, args, '&', r.Args)
 	}
-	return r.Copy(args)
+	return args
+}
+
+// join puts a and b together with a sign between them.
+func join(r *ngx.Request, a []byte, sign byte, b []byte) []byte {
+	both := r.Alloc(len(a) + 1 + len(b))
+	n := copy(both, a)
+	both[n] = sign
+	copy(both[n+1:], b)
+	return both
 }
 
 // redirect answers with the replacement as the new location.
@@ -147,19 +151,18 @@ func (w *change) redirect(r *ngx.Request, st state) state {
 	if !matchPattern(w.pattern, r, r.Path, w.log) {
 		return st
 	}
-	var buf [256]byte
-	url := decodeTarget(appendText(&w.path, r, buf[:0], true))
+	url := decodeTarget(textBytes(&w.path, r, true))
 	if w.keepArgs && len(r.Args) > 0 {
 		mark := byte('?')
 		if w.hasArgs {
 			mark = '&'
 		}
-		url = append(append(url, mark), r.Args...)
+		url = join(r, url, mark, r.Args)
 	}
 	if w.log {
 		r.Logf(errlog.Notice, `rewritten redirect: "%s"`, url)
 	}
-	r.Out.Location = r.Copy(url)
+	r.Out.Location = url
 	return st.end(ngx.Status(w.status))
 }
 
@@ -186,6 +189,9 @@ func (a *answer) run(r *ngx.Request, st state) state {
 	o := &r.Out
 	o.Status, o.Reason, o.Length = a.status, nil, int64(len(text))
 	o.ContentType = r.MIMEType()
+	if out := r.DiscardBody(); out != ngx.Next {
+		return st.end(out)
+	}
 	if r.SendHead() != nil || len(text) > 0 && r.Write(text) != nil || r.Finish() != nil {
 		return st.end(ngx.Close)
 	}

@@ -48,6 +48,7 @@ func (e *Error) Error() string {
 
 // Regexp is a compiled pattern. It may be used by several goroutines at once.
 type Regexp struct {
+	text   string
 	insts  []inst
 	groups int
 	slots  int
@@ -89,13 +90,16 @@ func Compile(pattern string, flags Flags) (*Regexp, error) {
 		return nil, p.fail("regular expression is too large", len(pattern))
 	}
 	c.settle()
-	re := &Regexp{insts: c.insts, groups: p.groups, slots: c.slots, names: p.names}
+	re := &Regexp{text: pattern, insts: c.insts, groups: p.groups, slots: c.slots, names: p.names}
 	re.plan = makePlan(n, re)
 	return re, nil
 }
 
 // Names returns the named groups in the order of the pattern.
 func (re *Regexp) Names() []Name { return re.names }
+
+// String returns the pattern as written.
+func (re *Regexp) String() string { return re.text }
 
 // NumCaptures returns the number of capturing groups.
 func (re *Regexp) NumCaptures() int { return re.groups }
@@ -111,19 +115,28 @@ func (re *Regexp) Match(subject []byte, caps []int) ([]int, bool) {
 // Exec is Match that tells a subject without a match, ErrNoMatch, from one that
 // took too long, ErrLimit.
 func (re *Regexp) Exec(subject []byte, caps []int) ([]int, error) {
+	return re.ExecFrom(subject, 0, caps)
+}
+
+// ExecFrom is Exec for a match that begins at the offset from or behind it. What
+// is before from is still the subject's: ^ doesn't match at from, and lookbehind sees it.
+func (re *Regexp) ExecFrom(subject []byte, from int, caps []int) ([]int, error) {
+	if from > len(subject) || from > 0 && re.plan.anchored {
+		return caps, ErrNoMatch
+	}
 	if re.plan.whole {
-		from, to, ok := re.plan.find(subject)
+		start, end, ok := re.plan.find(subject[from:])
 		if !ok {
 			return caps, ErrNoMatch
 		}
-		return append(caps, from, to), nil
+		return append(caps, from+start, from+end), nil
 	}
 	if re.plan.suffix != "" && !re.plan.hasSuffix(subject) {
 		return caps, ErrNoMatch
 	}
 	m := re.machine(subject)
 	defer re.free(m)
-	for start := 0; ; start++ {
+	for start := from; ; start++ {
 		if start = re.plan.next(subject, start); start < 0 {
 			return caps, ErrNoMatch
 		}

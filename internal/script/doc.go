@@ -71,7 +71,7 @@
 //
 // What the file lacks of pid, daemon off and error_log (error.log, level info) is
 // given by -g; events { } must be in a whole file. The access log is logs/access.log.
-// Everything is stopped at the script's end.
+// limpet doesn't watch the files unless serve has --watch. Everything is stopped at the script's end.
 //
 // # Backends
 //

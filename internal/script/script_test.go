@@ -6,56 +6,91 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	// The tests run a program that is built from these, so that their change must make the tests run again.
+	_ "limpet/internal/demo"
+	_ "limpet/internal/process"
 )
 
-// binary is what TestMain chose or built.
-var binary Binary
+// tested is the program under test and the folder that it was built in.
+type tested struct {
+	once   sync.Once
+	dir    string
+	binary Binary
+	err    error
+}
+
+// program is built by the first test that needs it.
+var program tested
 
 func TestMain(m *testing.M) {
 	flag.Parse()
 	flag.Set("test.parallel", "4")
-	os.Exit(withBinary(m))
+	code := m.Run()
+	if program.dir != "" {
+		os.RemoveAll(program.dir)
+	}
+	os.Exit(code)
 }
 
-func withBinary(m *testing.M) int {
+// binary returns the program under test: limpet, or what ORACLE names.
+func binary(t *testing.T) Binary {
+	t.Helper()
+	program.once.Do(func() { program.err = program.prepare() })
+	if program.err != nil {
+		t.Fatal(program.err)
+	}
+	return program.binary
+}
+
+func (p *tested) prepare() (err error) {
 	if oracle := os.Getenv("ORACLE"); oracle != "" {
-		binary = Binary{Path: oracle, Oracle: true}
-		return m.Run()
+		p.binary = Binary{Path: oracle, Oracle: true}
+		return nil
 	}
-	dir, err := os.MkdirTemp("", "limpet-script")
+	// Reading the sources tells the test cache what the result depends on.
+	sources, err := filepath.Glob("../../cmd/limpet/*.go")
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+		return err
 	}
-	defer os.RemoveAll(dir)
-	os.Chmod(dir, 0o755)
-	binary.Path = filepath.Join(dir, "limpet")
-	args := []string{"build", "-o", binary.Path}
-	build := exec.Command("go", append(args, "limpet/cmd/limpet")...)
+	for _, s := range sources {
+		if _, err := os.ReadFile(s); err != nil {
+			return err
+		}
+	}
+	if p.dir, err = os.MkdirTemp("", "limpet-script"); err != nil {
+		return err
+	}
+	if err := os.Chmod(p.dir, 0o755); err != nil {
+		return err
+	}
+	p.binary.Path = filepath.Join(p.dir, "limpet")
+	build := exec.Command("go", "build", "-o", p.binary.Path)
 	if raceEnabled {
-		build = exec.Command("go", append(args, "-race", "limpet/cmd/limpet")...)
+		build.Args = append(build.Args, "-race")
 	} else {
 		build.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is shipped
 	}
+	build.Args = append(build.Args, "limpet/cmd/limpet")
 	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "%s%v\n", out, err)
-		return 1
+		return fmt.Errorf("%s%w", out, err)
 	}
-	return m.Run()
+	return nil
 }
 
 func TestDirectives(t *testing.T) {
-	testscript.Run(t, Params("../../testdata/directives", binary))
+	testscript.Run(t, Params("../../testdata/directives", binary(t)))
 }
 
 func TestScenarios(t *testing.T) {
-	testscript.Run(t, Params("../../testdata/scenarios", binary))
+	testscript.Run(t, Params("../../testdata/scenarios", binary(t)))
 }
 
 // TestCommands runs the scripts about the commands themselves, which need no server.
 func TestCommands(t *testing.T) {
-	testscript.Run(t, Params("testdata", binary))
+	testscript.Run(t, Params("testdata", binary(t)))
 }

@@ -49,13 +49,16 @@ func serve(r *run, args []string) (string, error) {
 	if r.server != nil {
 		return "", usageError("serve: the server runs already")
 	}
-	file, options, err := r.configuration(args)
+	file, options, err := r.configuration(args, "served.conf")
 	if err != nil {
 		return "", err
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return "", usageError(err.Error())
+	}
+	if !r.bin.Oracle && !hasOption(options, "--watch") {
+		options = append(options, "--watch=false") // scripts say when to reload
 	}
 	pidFile := filepath.Join(r.work, "nginx.pid")
 	if m := setsPid.FindSubmatch(text); m != nil {
@@ -176,8 +179,8 @@ func hasOption(options []string, name string) bool {
 	return false
 }
 
-// configuration reads the options of serve and check: the file, wrapped if need be, and the options that go on.
-func (r *run) configuration(args []string) (file string, options []string, err error) {
+// configuration reads the options of serve and check: the file, wrapped in one of the name wrapped if need be, and the options that go on.
+func (r *run) configuration(args []string, wrapped string) (file string, options []string, err error) {
 	file = "nginx.conf"
 	wrap := false
 	for len(args) > 0 {
@@ -195,14 +198,14 @@ func (r *run) configuration(args []string) (file string, options []string, err e
 	}
 	path := r.MkAbs(file)
 	if wrap {
-		path, err = r.wrap(path)
+		path, err = r.wrap(path, wrapped)
 	}
 	return path, options, err
 }
 
 // wrap writes a configuration whose http block holds the file. It lies beside the
 // file, so that the file's own includes find theirs.
-func (r *run) wrap(file string) (string, error) {
+func (r *run) wrap(file, wrapped string) (string, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return "", usageError(err.Error())
@@ -219,7 +222,7 @@ func (r *run) wrap(file string) (string, error) {
 		}
 	}
 	conf := fmt.Sprintf("events { }\nhttp {\n\t%s\n}\n", strings.Join(http, "\n\t"))
-	name := filepath.Join(filepath.Dir(file), "wrapped.conf")
+	name := filepath.Join(filepath.Dir(file), wrapped)
 	return name, os.WriteFile(name, []byte(conf), 0o666)
 }
 
@@ -236,7 +239,7 @@ func check(r *run, args []string) (string, error) {
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		args = append([]string{"-c"}, args...)
 	}
-	file, options, err := r.configuration(args)
+	file, options, err := r.configuration(args, "wrapped.conf")
 	if err != nil {
 		return "", err
 	}

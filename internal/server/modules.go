@@ -12,15 +12,23 @@ import (
 	"limpet/internal/gunzip"
 	"limpet/internal/gzip"
 	"limpet/internal/headers"
+	"limpet/internal/limit"
 	"limpet/internal/location"
 	"limpet/internal/lua"
+	"limpet/internal/maps"
 	"limpet/internal/metrics"
 	"limpet/internal/mirror"
 	"limpet/internal/ngx"
 	"limpet/internal/proxy"
+	"limpet/internal/realip"
+	"limpet/internal/referer"
 	"limpet/internal/rewrite"
+	"limpet/internal/securelink"
+	"limpet/internal/ssi"
 	"limpet/internal/static"
+	"limpet/internal/stubstatus"
 	"limpet/internal/subfilter"
+	"limpet/internal/userid"
 	"limpet/sticky"
 	"limpet/upstream"
 )
@@ -35,14 +43,20 @@ func (opt *Options) modules() []ngx.Module {
 		corevars.Module(),
 		location.Module(opt.remap()),
 		rewrite.Module(),
+		maps.Module(),
 		sticky.Module(sticky.Options{Legacy: opt.StickyLegacy}),
 		upstream.Module(),
 		lua.Module(lua.Options{Recognise: !opt.RunLua}),
 		metrics.Module(opt.Admin != ""),
 		proxy.Module(),
+		realip.Module(),
+		limit.Module(),
 		access.Module(),
 		authbasic.Module(),
 		authrequest.Module(),
+		referer.Module(),
+		securelink.Module(),
+		stubstatus.Module(),
 		accesslog.Module(),
 		healthcheck.Module(opt.Checks),
 	}
@@ -52,10 +66,12 @@ func (opt *Options) modules() []ngx.Module {
 		// from here on nginx's order of header filters
 		static.NotModified(),
 		headers.Module(),
+		userid.Module(),
 		gunzip.Module(),
 		addition.Module(),
 		subfilter.Module(),
 		charset.Module(),
+		ssi.Module(),
 		ngx.PostponeModule(),
 		gzip.Module(),
 		static.Ranges(),

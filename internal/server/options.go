@@ -17,6 +17,7 @@ import (
 	"limpet/healthcheck"
 	"limpet/internal/errlog"
 	"limpet/internal/location"
+	"limpet/internal/ngx"
 	"limpet/nginxconf"
 )
 
@@ -114,7 +115,7 @@ func Test(opt Options) (config *nginxconf.Config, syntax bool, err error) {
 	if err != nil {
 		return config, false, err
 	}
-	snap, err := build(opt, config, new(errlog.Files), nil)
+	snap, err := build(opt, config, shared{new(errlog.Files), new(ngx.Stats)}, nil)
 	var open *errlog.OpenError
 	if syntax = err == nil || errors.As(err, &open); !syntax {
 		return config, false, err

@@ -147,10 +147,10 @@ func TestReloadsUnderLoadLoseNothing(t *testing.T) {
 	ports := freePorts(t, 2)
 	confs := []string{
 		"server { return 200 ok; listen 127.0.0.1:" + ports[0] + "; listen unix:DIRs; }",
-		"server { return 200 ok; listen 127.0.0.1:" + ports[0] + "; listen unix:DIRs; listen 127.0.0.1:" + ports[1] + "; keepalive_requests 100000; }",
+		"server { return 200 ok; listen 127.0.0.1:" + ports[0] + "; listen unix:DIRs; listen 127.0.0.1:" + ports[1] + "; keepalive_requests 9000000; }",
 	}
-	s := startSite(t, "keepalive_requests 1000000; "+confs[0])
-	s.reload("keepalive_requests 1000000; " + confs[0])
+	s := startSite(t, "keepalive_requests 8000000; "+confs[0])
+	s.reload("keepalive_requests 8000000; " + confs[0])
 	goroutines, files := runtime.NumGoroutine(), openFiles(t)
 
 	var stop atomic.Bool
@@ -174,9 +174,9 @@ func TestReloadsUnderLoadLoseNothing(t *testing.T) {
 		})
 	}
 	for i := range reloads {
-		s.reload("keepalive_requests 1000000; " + confs[i%2])
+		s.reload("keepalive_requests 8000000; " + confs[i%2])
 	}
-	s.reload("keepalive_requests 1000000; " + confs[0])
+	s.reload("keepalive_requests 8000000; " + confs[0])
 	stop.Store(true)
 	wg.Wait()
 	if asked.Load() < int64(reloads) {

@@ -75,7 +75,7 @@ func (s *Server) build(config *nginxconf.Config, old *Snapshot) (*Snapshot, erro
 	if !MainOf(config).hasEvents {
 		return nil, errNoEvents
 	}
-	return build(s.opt, config, &s.files, old)
+	return build(s.opt, config, shared{&s.files, &s.http.Stats}, old)
 }
 
 // LogFiles returns the paths of the open logs.
@@ -97,7 +97,7 @@ func (s *Server) Build() *ngx.Build { return s.current.Load().build }
 func (s *Server) Generation() int64 { return s.generation.Load() }
 
 // Stats returns the counters of connections and requests.
-func (s *Server) Stats() *http1.Stats { return &s.http.Stats }
+func (s *Server) Stats() *ngx.Stats { return &s.http.Stats }
 
 // Start serves.
 func (s *Server) Start() {

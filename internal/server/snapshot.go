@@ -25,15 +25,21 @@ type Snapshot struct {
 	onIdle func()       // runs when users comes to 0
 }
 
+// shared is what every configuration of a process has a part in.
+type shared struct {
+	files *errlog.Files
+	stats *ngx.Stats
+}
+
 // build builds a configuration; old is the one in force, whose state is taken over, or nil.
 // On an error everything that was opened is closed again.
-func build(opt Options, config *nginxconf.Config, files *errlog.Files, old *Snapshot) (*Snapshot, error) {
+func build(opt Options, config *nginxconf.Config, sh shared, old *Snapshot) (*Snapshot, error) {
 	var oldBuild *ngx.Build
 	if old != nil {
 		oldBuild = old.build
 	}
 	b := ngx.NewBuild(config, oldBuild)
-	b.Files, b.Test, b.Offline = files, opt.Test, opt.Offline
+	b.Files, b.Stats, b.Test, b.Offline = sh.files, sh.stats, opt.Test, opt.Offline
 	s := &Snapshot{config: config, build: b, points: make(map[string]*ngx.Endpoint)}
 	s.users.Store(1)
 	if err := s.assemble(opt); err != nil {
@@ -52,7 +58,7 @@ func (s *Snapshot) assemble(opt Options) error {
 		return err
 	}
 	s.log, s.build.Log = core.ErrorLog, core.ErrorLog
-	site, err := location.Build(s.build, opt.modules())
+	site, err := location.Build(s.build, nginxconf.Of[*ngx.VarConf](s.config.Root).Modules)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package static
 
 import (
 	"strconv"
+	"syscall"
 
 	"limpet/internal/errlog"
 	"limpet/internal/ngx"
@@ -10,7 +11,20 @@ import (
 func addStatic(b *ngx.Build, s *ngx.Scope) error {
 	c := confOf(s)
 	s.Add(ngx.Content, c.serve)
+	if c.Symlinks.V.mode != linksFollow {
+		s.Stat = c.statFor
+	}
 	return nil
+}
+
+// statFor implements ngx.Scope's Stat.
+func (c *Conf) statFor(r *ngx.Request, name []byte, st *syscall.Stat_t) (string, error) {
+	f, err := open(r, &c.Symlinks.V, name)
+	if err != nil {
+		return err.call, err.err
+	}
+	defer f.close()
+	return "fstat()", syscall.Fstat(f.fd, st)
 }
 
 // serve answers with the file under the request's path.
@@ -80,7 +94,7 @@ func send(r *ngx.Request, f *file, name []byte, encoding string) ngx.Outcome {
 	if encoding != "" {
 		o.Header.AddID(ngx.HeaderContentEncoding, []byte(encoding))
 	}
-	o.AcceptRanges = true
+	o.AcceptRanges = encoding == "" // nginx answers no ranges of compressed files
 	if r.SendHead() != nil {
 		return ngx.Close
 	}

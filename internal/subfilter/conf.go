@@ -76,8 +76,7 @@ func start(r *ngx.Request, c *Conf, static *table) ngx.Outcome {
 		if c.LastModified.V {
 			r.WeakenETag()
 		} else {
-			o.LastModified = zeroTime()
-			o.Header.Hide(ngx.HeaderLastModified)
+			r.ClearLastModified()
 			r.ClearETag()
 		}
 	}

@@ -2,12 +2,9 @@ package subfilter
 
 import (
 	"bytes"
-	"time"
 
 	"limpet/internal/ngx"
 )
-
-func zeroTime() time.Time { return time.Time{} }
 
 // table is a set of patterns made ready.
 type table struct {

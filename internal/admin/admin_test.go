@@ -1,0 +1,208 @@
+package admin
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"limpet/internal/server"
+)
+
+// start serves a configuration with the endpoint; get asks it.
+func start(t *testing.T, addr, token string) (s *Server, front string, get func(method, path string) (int, string)) {
+	t.Helper()
+	dir := t.TempDir() + "/"
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	front = l.Addr().String()
+	l.Close()
+	conf := `events { } http { access_log off;
+		upstream u { server 127.0.0.1:1; server unix:/nowhere/"s backup; server 127.0.0.1:1; }
+		server { listen ` + front + `; server_name a\"b; location / { return 200 ok; } location /x { return 404; } } }`
+	if err := os.WriteFile(dir+"nginx.conf", []byte(conf), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	addr = strings.ReplaceAll(addr, "DIR", dir)
+	srv, _, err := server.New(server.Options{ConfFile: dir + "nginx.conf", Prefix: dir, ErrorLog: dir + "error.log", Admin: addr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var reloads Reloads
+	reloads.Succeeded(time.Unix(1700000000, 0))
+	reloads.Failed()
+	if s, err = Start(addr, Source{Server: srv, Reloads: &reloads, Version: "X", Token: token, Reload: func() { srv.Reload() }}); err != nil {
+		t.Fatal(err)
+	}
+	srv.Start()
+	t.Cleanup(func() { s.Close(); srv.Abort(); srv.Shutdown() })
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, Dial: func(_, _ string) (net.Conn, error) {
+		return net.Dial(s.Addr().Network(), s.Addr().String())
+	}}}
+	return s, front, func(method, path string) (int, string) {
+		t.Helper()
+		req, _ := http.NewRequest(method, "http://admin"+path, nil)
+		if token != "" {
+			req.Header.Set("Authorization", "Bearer "+token)
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		b, _ := io.ReadAll(resp.Body)
+		return resp.StatusCode, string(b)
+	}
+}
+
+func TestMetricsCountRequestsByServerAndClass(t *testing.T) {
+	s, front, get := start(t, "127.0.0.1:0", "")
+	for range 3 {
+		http.Get("http://" + front + "/")
+	}
+	http.Get("http://" + front + "/x")
+	http.DefaultClient.CloseIdleConnections()
+	p := s.groups()[0].Peers().All[0]
+	p.Stats.Observe(3 * time.Millisecond)
+	p.Stats.Classes[5].Add(2)
+	if _, err := s.Server.Reload(); err != nil { // counters live on
+		t.Fatal(err)
+	}
+	http.Get("http://" + front + "/x")
+	_, page := get("GET", "/metrics")
+	for _, want := range []string{
+		`limpet_server_requests_total{server="a\"b",code="2xx"} 3`,
+		`limpet_server_requests_total{server="a\"b",code="4xx"} 2`,
+		`limpet_requests_total 5`,
+		`limpet_reloads_total{result="success"} 1`,
+		`limpet_reloads_total{result="error"} 1`,
+		`limpet_last_reload_success_timestamp_seconds 1.7e+09`,
+		`limpet_last_reload_successful 0`,
+		`limpet_config_generation 2`,
+		`limpet_upstream_peer_up{upstream="u",peer="127.0.0.1:1"} 1`,
+		`limpet_upstream_peer_up{upstream="u",peer="unix:/nowhere/\"s"} 1`,
+		`limpet_upstream_peer_responses_total{upstream="u",peer="127.0.0.1:1",code="5xx"} 2`,
+		`limpet_upstream_peer_response_seconds_bucket{upstream="u",peer="127.0.0.1:1",le="0.0025"} 0`,
+		`limpet_upstream_peer_response_seconds_bucket{upstream="u",peer="127.0.0.1:1",le="0.005"} 1`,
+		`limpet_upstream_peer_response_seconds_bucket{upstream="u",peer="127.0.0.1:1",le="+Inf"} 1`,
+		`limpet_upstream_peer_response_seconds_count{upstream="u",peer="127.0.0.1:1"} 1`,
+		`limpet_upstream_peer_response_seconds_sum{upstream="u",peer="127.0.0.1:1"} 0.003`,
+	} {
+		if n := strings.Count(page, want+"\n"); n != 1 {
+			t.Errorf("%d times %s", n, want)
+		}
+	}
+	if !strings.Contains(page, "go_goroutines") || !strings.Contains(page, "process_") {
+		t.Error("no metrics of the runtime and the process")
+	}
+	seen := map[string]bool{}
+	for line := range strings.Lines(page) {
+		if i := strings.LastIndexByte(line, ' '); !strings.HasPrefix(line, "#") && seen[line[:i]] {
+			t.Errorf("%s is there twice", line[:i])
+		} else if !strings.HasPrefix(line, "#") {
+			seen[line[:i]] = true
+		}
+	}
+	if t.Failed() {
+		t.Log(page)
+	}
+}
+
+func TestActionsWantAUnixSocketOrTheToken(t *testing.T) {
+	for _, c := range []struct {
+		addr, token string
+		status      int
+	}{
+		{"127.0.0.1:0", "", 403}, {"127.0.0.1:0", "secret", 202}, {"unix:DIRadmin", "", 202},
+	} {
+		_, _, get := start(t, c.addr, c.token)
+		if status, body := get("POST", "/api/reload"); status != c.status {
+			t.Errorf("%s, token %q: %d %s, want %d", c.addr, c.token, status, body, c.status)
+		}
+		if status, _ := get("GET", "/api/reload"); status != 405 {
+			t.Errorf("GET of an action: %d", status)
+		}
+	}
+}
+
+func TestWrongTokenIsRefused(t *testing.T) {
+	s, _, _ := start(t, "127.0.0.1:0", "secret")
+	for _, given := range []string{"", "Bearer ", "Bearer secre", "secret"} {
+		req, _ := http.NewRequest("POST", "http://"+s.Addr().String()+"/api/reload", nil)
+		req.Header.Set("Authorization", given)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != 401 {
+			t.Errorf("%q: %d", given, resp.StatusCode)
+		}
+	}
+}
+
+func TestDrainIsSeenInStatus(t *testing.T) {
+	_, _, get := start(t, "unix:DIRadmin", "")
+	if status, body := get("POST", "/api/drain?upstream=u&peer=127.0.0.1:1"); status != 200 {
+		t.Fatalf("%d %s", status, body)
+	}
+	var st Status
+	_, body := get("GET", "/api/status")
+	if err := json.Unmarshal([]byte(body), &st); err != nil {
+		t.Fatal(err)
+	}
+	if got := st.Upstreams[0].Peers[0].State; got != "draining" || st.Generation != 1 || st.Version != "X" {
+		t.Errorf("state %s in %s", got, body)
+	}
+	get("POST", "/api/undrain?upstream=u&peer=127.0.0.1:1")
+	if _, body := get("GET", "/api/status"); strings.Contains(body, "draining") {
+		t.Error("draining wasn't taken back")
+	}
+	if status, _ := get("POST", "/api/drain?upstream=u&peer=none"); status != 404 {
+		t.Errorf("a peer that isn't there: %d", status)
+	}
+	if status, body := get("GET", "/healthz"); status != 200 || body != "ok\n" {
+		t.Errorf("healthz: %d %s", status, body)
+	}
+	if status, _ := get("GET", "/nowhere"); status != 404 {
+		t.Errorf("a page that isn't there: %d", status)
+	}
+}
+
+// TestReadmeListsEveryMetric compares README.md's table with the metrics; with
+// LIMPET_UPDATE set it is written anew.
+func TestReadmeListsEveryMetric(t *testing.T) {
+	s, _, _ := start(t, "127.0.0.1:0", "")
+	var table bytes.Buffer
+	table.WriteString("| metric | type | labels | meaning |\n|---|---|---|---|\n")
+	for _, f := range s.families() {
+		table.WriteString("| `" + f.name + "` | " + f.kind + " | " + f.labels + " | " + f.help + " |\n")
+	}
+	text, err := os.ReadFile(filepath.Join(".", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	marks := regexp.MustCompile(`(?s)\| metric \|.*\|\n`)
+	if os.Getenv("LIMPET_UPDATE") != "" {
+		os.WriteFile("README.md", marks.ReplaceAllLiteral(text, table.Bytes()), 0o644)
+		return
+	}
+	if got := marks.Find(text); !bytes.Equal(got, table.Bytes()) {
+		t.Errorf("README.md is stale: LIMPET_UPDATE=1 go test ./internal/admin")
+	}
+}
+
+func TestLabelsAreEscaped(t *testing.T) {
+	if got, want := braced([]string{"a", "x\"\\\n\xff"}), "{a=\"x\\\"\\\\\\n\uFFFD\"}"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
