@@ -150,6 +150,25 @@ func (k *Kept) sweep() {
 	}
 }
 
+// drop closes the idle connections to a peer that isn't there any more. A nil Kept has none.
+func (k *Kept) drop(p *State) {
+	if k == nil {
+		return
+	}
+	k.mu.Lock()
+	var gone []*tcp.Conn
+	for i := len(k.idle) - 1; i >= 0; i-- {
+		if k.idle[i].peer == p {
+			gone = append(gone, k.idle[i].Conn)
+			k.remove(i)
+		}
+	}
+	k.mu.Unlock()
+	for _, c := range gone {
+		c.Close()
+	}
+}
+
 // Close closes all idle connections.
 func (k *Kept) Close() {
 	k.mu.Lock()

@@ -154,7 +154,7 @@ func (s *Server) drain(on bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		name, addr := r.FormValue("upstream"), r.FormValue("peer")
 		for _, g := range s.groups() {
-			for _, p := range g.Peers {
+			for _, p := range g.Peers().All {
 				if g.Name == name && string(p.Name) == addr {
 					p.SetDrain(on)
 					fmt.Fprintf(w, "%s of %s is %s\n", addr, name, peerState(g, p))

@@ -352,6 +352,7 @@ func (x *exchange) try(p *upstream.Peer) (ngx.Outcome, failure) {
 		return 0, fail
 	}
 	x.lastTry().Header = time.Since(x.begun)
+	x.s.Headed()
 	if class := statusClass(x.line.Status); class != 0 && x.mayAsk(class, true, 1) {
 		return 0, failure{class: class, status: x.line.Status}
 	}
