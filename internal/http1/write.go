@@ -284,10 +284,11 @@ func (c *conn) Finish(r *ngx.Request) error {
 }
 
 // mayHold reports whether an answer that is whole in the buffer is sent together
-// with the wait for the next request: the connection lives on, and there is none yet.
+// with the wait for the next request: the connection lives on, there is none yet, and
+// no background subrequest comes before the wait.
 func (c *conn) mayHold(r *ngx.Request) bool {
 	x := c.x
-	return r.KeepAlive && !c.broken && !c.eof && !x.hijacked && x.r == x.w && x.body.done && len(x.out) > 0 && !c.tc.Secure()
+	return r.KeepAlive && !c.broken && !c.eof && !x.hijacked && x.r == x.w && x.body.done && len(x.out) > 0 && !c.tc.Secure() && len(r.Later) == 0
 }
 
 // unhold sends what was held.
