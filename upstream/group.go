@@ -357,7 +357,7 @@ func (g *Group) addPeer(b *ngx.Build, sp *spec, sv *serverSpec, addr string) {
 	if sp.level == nil {
 		p.maxFails = 0
 	}
-	p.State = ngx.Keep(b, "peer "+g.Name+" "+addr, func() *State { return new(State) })
+	p.State = ngx.Keep(b, "peer "+g.Name+" "+addr+g.again(addr), func() *State { return new(State) })
 	if sv.backup {
 		p.Index = len(g.Backup)
 		g.Backup = append(g.Backup, p)
@@ -369,6 +369,20 @@ func (g *Group) addPeer(b *ngx.Build, sp *spec, sv *serverSpec, addr string) {
 	if !sv.down && !sv.drain {
 		g.tries++
 	}
+}
+
+// again tells the servers of a group apart that have the same address: each fails on its own, as in nginx.
+func (g *Group) again(addr string) string {
+	n := 0
+	for _, p := range g.Peers {
+		if string(p.Name) == addr {
+			n++
+		}
+	}
+	if n == 0 {
+		return ""
+	}
+	return " #" + strconv.Itoa(n+1)
 }
 
 // Foreign returns a peer that isn't of any group, for a script's choice; addr is

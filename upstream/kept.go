@@ -12,6 +12,10 @@ type Link struct {
 	Conn     *tcp.Conn
 	Requests int // that it served
 	Opened   time.Time
+	// Idle and Limit are used in place of the group's keepalive_timeout and
+	// keepalive_requests; 0 is the group's.
+	Idle  time.Duration
+	Limit int
 }
 
 // Kept is the idle connections of a group. It outlives configurations.
@@ -80,7 +84,11 @@ func (k *Kept) remove(i int) {
 // served enough; the longest idle one goes when there are too many.
 func (k *Kept) Put(p *Peer, key uint64, l Link) {
 	now := time.Now()
-	if l.Requests >= k.limit || now.Sub(l.Opened) > k.life {
+	limit := k.limit
+	if l.Limit > 0 {
+		limit = l.Limit
+	}
+	if l.Requests >= limit || now.Sub(l.Opened) > k.life {
 		l.Conn.Close()
 		return
 	}
@@ -120,7 +128,11 @@ func (k *Kept) sweep() {
 	now := time.Now()
 	for i := 0; i < len(k.idle); {
 		e := &k.idle[i]
-		if now.Sub(e.since) < k.timeout && e.Conn.Fresh() {
+		idle := k.timeout
+		if e.Idle > 0 {
+			idle = e.Idle
+		}
+		if now.Sub(e.since) < idle && e.Conn.Fresh() {
 			i++
 			continue
 		}

@@ -28,6 +28,8 @@ type Session struct {
 	Refusal int
 	// MaxTries is proxy_next_upstream_tries, which bounds what a script may add to Tries; 0: no bound.
 	MaxTries int
+	// While is what was being done when the try failed, for log lines.
+	While string
 	// LastOutcome tells how the try before went.
 	LastOutcome Outcome
 	// Asked is what a script wants of this try and later ones; the zero value changes nothing.
@@ -307,7 +309,7 @@ func (s *Session) Done(out Outcome) {
 	if p.maxFails > 0 {
 		p.effectiveWeight = max(p.effectiveWeight-p.weight/p.maxFails, 0)
 		if p.fails >= p.maxFails && s.Request != nil {
-			s.Request.Warnf("upstream server temporarily disabled")
+			s.Request.Warnf("upstream server temporarily disabled while %s", s.While)
 		}
 	}
 }

@@ -58,7 +58,6 @@ expvar:
 // variables lists the package-level variables that aren't errors, with the reason for each.
 const variables = `
 upstream bounds # a table, never written
-internal/maps none # an address that Go can't write as a constant, never written
 nginxconf dropWrappers # takes types out of gonginx's global tables, once
 internal/http1 aborted # its address is a mark, never written
 internal/http1 exchanges # a pool; holds no state between requests

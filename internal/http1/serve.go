@@ -71,7 +71,9 @@ const (
 )
 
 func newExchange() any {
-	return &exchange{in: make([]byte, inSize), out: make([]byte, 0, outSize)}
+	x := &exchange{in: make([]byte, inSize), out: make([]byte, 0, outSize)}
+	x.req.Reset()
+	return x
 }
 
 var exchanges = sync.Pool{New: newExchange}
@@ -298,8 +300,10 @@ func (c *conn) idleError(err error) {
 func (c *conn) request(ep *ngx.Endpoint) bool {
 	x := c.x
 	r := &x.req
-	r.Client, r.Wire, r.Engine = &c.client, c, ep.Engine
-	r.Reset()
+	if r.Client != nil { // the request before was answered from the same buffer
+		r.Reset()
+	}
+	r.Client, r.Wire, r.Engine, r.Main = &c.client, c, ep.Engine, r
 	x.startAnswer()
 	r.Scope = ep.Default
 	r.Start = time.Now()

@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"os"
@@ -51,7 +52,7 @@ func (c *conn) framing(r *ngx.Request) {
 		r.KeepAlive = false
 	}
 	if r.Out.Close || c.srv.closing.Load() || c.client.Requests >= core.KeepAliveRequests.V ||
-		core.KeepAliveTimeout.V.Timeout == 0 || time.Since(c.client.Start) > core.KeepAliveTime.V ||
+		core.KeepAliveTimeout.V.Timeout == 0 || r.Start.Sub(c.client.Start) > core.KeepAliveTime.V ||
 		core.KeepAliveDisable.V != 1 && oldBrowser(r, core.KeepAliveDisable.V) {
 		r.KeepAlive = false
 	}
@@ -66,10 +67,10 @@ func oldBrowser(r *ngx.Request, mask uint32) bool {
 	if ua == nil {
 		return false
 	}
-	if mask&2 != 0 && string(r.Method) == "POST" && containsFold(ua, "MSIE 6.") && !containsFold(ua, "SV1") {
+	if mask&2 != 0 && string(r.Method) == "POST" && ngx.OldMSIE(ua) {
 		return true
 	}
-	return mask&4 != 0 && containsFold(ua, "Safari/") && containsFold(ua, "Mac OS X") && !containsFold(ua, "Chrome/")
+	return mask&4 != 0 && bytes.Contains(ua, []byte("Safari/")) && bytes.Contains(ua, []byte("Mac OS X")) && !bytes.Contains(ua, []byte("Chrome/"))
 }
 
 // appendHead appends the head in nginx's order: status, Server, Date, the fields

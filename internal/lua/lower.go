@@ -25,6 +25,7 @@ type node struct {
 	v    string
 	args []*node
 	of   *inst
+	size int // nodes of the expression; shared parts count as often as they stand
 }
 
 // inst is a variable in one place where its function was put.
@@ -34,7 +35,19 @@ type inst struct {
 	depth int   // loops around the declaration
 }
 
-func newNode(op, v string, args ...*node) *node { return &node{op: op, v: v, args: args} }
+func newNode(op, v string, args ...*node) *node {
+	n := &node{op: op, v: v, args: args, size: 1}
+	for _, a := range args {
+		n.size += max(a.size, 1)
+	}
+	if n.size > maxSize {
+		giveUp()
+	}
+	return n
+}
+
+// maxSize bounds an expression: values put in the places of variables could double it each time.
+const maxSize = 5000
 
 // lowering turns a syntax tree into normal form.
 type lowering struct {

@@ -2,6 +2,7 @@ package lua
 
 import (
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -213,4 +214,14 @@ func FuzzRecognise(f *testing.F) {
 			t.Errorf("recognised %+v without the upstream's name", got)
 		}
 	})
+}
+
+func TestDoublingValuesEndTheReading(t *testing.T) {
+	text := "local a0 = ngx.var.cookie_route\n"
+	for i := range 60 {
+		text += strings.NewReplacer("N", strconv.Itoa(i+1), "M", strconv.Itoa(i)).Replace("local aN = aM .. aM\n")
+	}
+	if recognise(text+"ngx.header['Set-Cookie'] = a60", "backend") != nil {
+		t.Error("recognised")
+	}
 }

@@ -91,7 +91,7 @@ func GzipOK(r *Request) bool {
 	}
 	for i := range g.Disable.V {
 		d := &g.Disable.V[i]
-		if d.MSIE6 && oldMSIE(agent) || d.Pattern != nil && matches(d.Pattern, agent) {
+		if d.MSIE6 && OldMSIE(agent) || d.Pattern != nil && matches(d.Pattern, agent) {
 			return false
 		}
 	}
@@ -103,8 +103,8 @@ func matches(re *rx.Regexp, b []byte) bool {
 	return ok
 }
 
-// oldMSIE reports MSIE 4 to 6, but not 6 of Windows XP SP2, nor Opera in its disguise.
-func oldMSIE(agent []byte) bool {
+// OldMSIE reports MSIE 4 to 6, but not 6 of Windows XP SP2, nor Opera in its disguise.
+func OldMSIE(agent []byte) bool {
 	i := bytes.Index(agent, []byte("MSIE "))
 	if i < 0 || bytes.Contains(agent, []byte("Opera")) || len(agent) < i+8 || agent[i+6] != '.' {
 		return false

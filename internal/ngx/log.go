@@ -1,6 +1,7 @@
 package ngx
 
 import (
+	"bytes"
 	"fmt"
 
 	"limpet/internal/errlog"
@@ -45,7 +46,7 @@ func (r *Request) appendTail(b []byte) []byte {
 		b = append(b, `, upstream: "`...)
 		b = append(b, r.Up.Scheme...)
 		b = append(b, r.Up.Peer...)
-		if r.Up.Peer[0] == 'u' { // unix:/path ends at a colon
+		if bytes.HasPrefix(r.Up.Peer, []byte("unix:")) { // the path ends at a colon
 			b = append(b, ':')
 		}
 		b = append(b, r.Up.URI...)

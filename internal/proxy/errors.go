@@ -39,6 +39,7 @@ func (x *exchange) connectError(p *upstream.Peer, err error) failure {
 }
 
 func (x *exchange) timedOut(while string) failure {
+	x.s.While = while
 	x.r.Errorf("upstream timed out (110: Connection timed out) while %s", while)
 	return failure{class: nextTimeout, status: 504}
 }
@@ -59,6 +60,7 @@ func (x *exchange) ioError(err error, op, while string) failure {
 	case errors.Is(err, tcp.ErrAborted):
 		return failure{class: nextOff, status: 499}
 	}
+	x.s.While = while
 	stale := x.kept && x.got == 0
 	if stale && x.mayRepeat() {
 		return failure{class: nextError, status: 502, stale: true}

@@ -134,9 +134,8 @@ type exchange struct {
 	fields    respFields
 	spool     *spool
 
-	first   time.Time // of the first try
-	begun   time.Time // of this try
-	waiting string    // what a log line says about the moment
+	first time.Time // of the first try
+	begun time.Time // of this try
 }
 
 // EndRequest implements ngx.Ender: what log lines looked at is free again.
@@ -178,7 +177,6 @@ func (h *handler) serve(r *ngx.Request) ngx.Outcome {
 	if n := h.conf.NextTries.V; n > 0 {
 		x.s.Tries, x.s.MaxTries = min(x.s.Tries, n), n
 	}
-	x.first = time.Now()
 	return x.run()
 }
 
@@ -320,12 +318,22 @@ func (x *exchange) mayAsk(class uint32, requestSent bool, atHand int) bool {
 func (x *exchange) try(p *upstream.Peer) (ngx.Outcome, failure) {
 	r := x.r
 	x.begun = time.Now()
+	if x.first.IsZero() {
+		x.first = x.begun
+	}
+	if x.s.Asked.Recreate {
+		x.s.Asked.Recreate = false
+		x.out = x.h.appendHead(x.out[:0], x)
+		r.Up.URI = x.out[x.uri[0]:x.uri[1]]
+	}
 	x.sent, x.got, x.rd, x.wr = 0, 0, 0, 0
 	r.Up.Peer = p.Name
 	r.Tries = append(r.Tries, ngx.Try{Peer: p.Name, Connect: -1, Header: -1, Response: -1, GroupChanged: x.changed()})
+	x.s.While = whileConnecting
 	if fail := x.connect(p); fail.class != 0 {
 		return 0, fail
 	}
+	x.s.While = whileSending
 	t := x.lastTry()
 	t.Connect = 0
 	if !x.kept {
@@ -334,6 +342,7 @@ func (x *exchange) try(p *upstream.Peer) (ngx.Outcome, failure) {
 	if fail := x.send(); fail.class != 0 {
 		return 0, fail
 	}
+	x.s.While = whileHead
 	if fail := x.readHead(); fail.class != 0 {
 		return 0, fail
 	}
@@ -401,7 +410,7 @@ func (x *exchange) connect(p *upstream.Peer) failure {
 	c := x.h.conf
 	x.kept = false
 	if k := x.to.group.Kept; k != nil {
-		if l, ok := k.Get(p, x.h.key); ok {
+		if l, ok := k.Get(p, x.keptKey()); ok {
 			x.link, x.kept = l, true
 			x.guard(l.Conn)
 			x.arm()
@@ -409,7 +418,7 @@ func (x *exchange) connect(p *upstream.Peer) failure {
 		}
 	}
 	opt := tcp.DialOptions{
-		Timeout: c.ConnectTimeout.V, KeepAlive: c.SocketKeepalive.V, RcvBuf: int(c.RcvBuf.V), SndBuf: int(c.SndBuf.V), Guard: x.client(),
+		Timeout: or(x.s.Asked.Connect, c.ConnectTimeout.V), KeepAlive: c.SocketKeepalive.V, RcvBuf: int(c.RcvBuf.V), SndBuf: int(c.SndBuf.V), Guard: x.client(),
 	}
 	if c.Bind.V.On {
 		if addr := c.Bind.V.Addr.Bytes(x.r); len(addr) > 0 {
@@ -421,13 +430,16 @@ func (x *exchange) connect(p *upstream.Peer) failure {
 			}
 		}
 	}
+	if addr := x.s.Asked.LocalAddr; addr != "" {
+		opt.LocalAddr, _ = localAddr([]byte(addr)) // checked by who asked
+	}
 	conn, err := tcp.Dial(p.Network, p.Addr, opt)
 	if err != nil {
 		return x.connectError(p, err)
 	}
-	x.link = upstream.Link{Conn: conn, Opened: x.begun}
+	x.link = upstream.Link{Conn: conn, Opened: x.begun, Idle: x.s.Asked.KeepIdle, Limit: x.s.Asked.KeepRequests}
 	x.arm()
-	if x.to.tls {
+	if t := x.s.Asked.TLS; x.to.tls && (t == nil || *t) {
 		return x.handshake(p)
 	}
 	return failure{}
@@ -435,8 +447,29 @@ func (x *exchange) connect(p *upstream.Peer) failure {
 
 // arm sets the timeouts of the connection at hand.
 func (x *exchange) arm() {
-	x.link.Conn.SetWriteTimeout(x.h.conf.SendTimeout.V)
-	x.link.Conn.SetReadTimeout(x.h.conf.ReadTimeout.V)
+	x.link.Conn.SetWriteTimeout(or(x.s.Asked.Send, x.h.conf.SendTimeout.V))
+	x.link.Conn.SetReadTimeout(x.readTimeout())
+}
+
+// readTimeout is proxy_read_timeout, or what a script asked for in its place.
+func (x *exchange) readTimeout() time.Duration { return or(x.s.Asked.Read, x.h.conf.ReadTimeout.V) }
+
+// or returns what was asked for, else the place's own.
+func or(asked, own time.Duration) time.Duration {
+	if asked > 0 {
+		return asked
+	}
+	return own
+}
+
+// keptKey tells apart the kept connections of scripts' hosts, too.
+func (x *exchange) keptKey() uint64 {
+	if x.s.Asked.Host == "" {
+		return x.h.key
+	}
+	f := fnv.New64a()
+	f.Write([]byte(x.s.Asked.Host))
+	return x.h.key ^ f.Sum64()
 }
 
 // client is the connection whose end ends the waiting for the peer; nil where it doesn't.
@@ -479,7 +512,7 @@ func (x *exchange) release() {
 	l := x.link
 	x.link = upstream.Link{}
 	l.Requests++
-	k.Put(x.s.Peer, x.h.key, l)
+	k.Put(x.s.Peer, x.keptKey(), l)
 }
 
 // localAddr reads an address, with or without a port.

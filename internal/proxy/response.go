@@ -101,7 +101,7 @@ func (x *exchange) readHead() failure {
 
 // fill reads more of the head. All of it must come within proxy_read_timeout, as in nginx.
 func (x *exchange) fill() failure {
-	conn, timeout := x.link.Conn, x.h.conf.ReadTimeout.V
+	conn, timeout := x.link.Conn, x.readTimeout()
 	if x.wr > 0 && timeout > 0 {
 		left := timeout - time.Since(x.begun)
 		if left <= 0 {

@@ -35,6 +35,7 @@ func (c *sslConf) client(b *ngx.Build, s *ngx.Scope, t *Target) (*clientTLS, err
 
 // handshake starts a TLS session with the peer at hand.
 func (x *exchange) handshake(p *upstream.Peer) failure {
+	x.s.While = whileTLS
 	err := x.link.Conn.ClientTLS(x.h.tls.config, x.h.conf.ConnectTimeout.V)
 	switch {
 	case err == nil:

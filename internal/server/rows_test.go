@@ -102,7 +102,6 @@ func differences() map[string]string {
 		"proxy_temp_file_write_size": "the default follows proxy_buffer_size",
 		"error_log":                  "the default follows -e",
 		"log_format":                 "combined is built in",
-		"userid_flags":               "any number of flags, as in nginx's code of 1.19.3",
 	}
 }
 

@@ -63,7 +63,13 @@ func (c *Conn) sendNow(fd uintptr) bool {
 	out := &c.out
 	size := int(out.iov[0].Len + out.iov[1].Len)
 	for {
-		n, _, e := syscall.RawSyscall6(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&out.msg)), unix.MSG_NOSIGNAL, 0, 0, 0)
+		var n uintptr
+		var e syscall.Errno
+		if out.iov[1].Len == 0 {
+			n, _, e = syscall.RawSyscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(out.iov[0].Base)), uintptr(size), unix.MSG_NOSIGNAL, 0, 0)
+		} else {
+			n, _, e = syscall.RawSyscall6(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&out.msg)), unix.MSG_NOSIGNAL, 0, 0, 0)
+		}
 		switch e {
 		case 0:
 			out.n = int(n)
