@@ -48,6 +48,7 @@ type Server struct {
 // Peer is one address of a group.
 type Peer struct {
 	Name    []byte // as logs show it: 127.0.0.1:8080, [::1]:80, unix:/path
+	Label   string // Name, with " #2" behind it for the second peer of that address in the group
 	Network string // tcp or unix
 	Addr    string // to dial
 	Server  string // as written in its server line
@@ -357,7 +358,8 @@ func (g *Group) addPeer(b *ngx.Build, sp *spec, sv *serverSpec, addr string) {
 	if sp.level == nil {
 		p.maxFails = 0
 	}
-	p.State = ngx.Keep(b, "peer "+g.Name+" "+addr+g.again(addr), func() *State { return new(State) })
+	p.Label = addr + g.again(addr)
+	p.State = ngx.Keep(b, "peer "+g.Name+" "+p.Label, func() *State { return new(State) })
 	if sv.backup {
 		p.Index = len(g.Backup)
 		g.Backup = append(g.Backup, p)

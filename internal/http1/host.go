@@ -1,5 +1,7 @@
 package http1
 
+import "limpet/internal/ngx"
+
 // validHost checks a host as RFC 3986 section 3.2.2 and nginx do and returns it
 // in lower case without port and final dot, changed in place only by lower-casing into dst.
 func validHost(dst, host []byte) (name []byte, ok bool) {
@@ -77,7 +79,7 @@ func validName(b []byte) bool {
 				return false
 			}
 		case c == '%':
-			if i+2 >= len(b) || unhex(b[i+1]) < 0 || unhex(b[i+2]) < 0 {
+			if i+2 >= len(b) || ngx.Unhex(b[i+1]) < 0 || ngx.Unhex(b[i+2]) < 0 {
 				return false
 			}
 		case !isHostMark(c):
