@@ -173,6 +173,9 @@ func (r *Request) SendHead() error {
 	if r.Out.Status == 204 || r.Out.Status == 304 {
 		r.HeaderOnly = true
 	}
+	if r.Out.HasTrailer {
+		r.Out.Length = -1
+	}
 	switch r.Out.Status {
 	case 200, 206, 304:
 	default:
