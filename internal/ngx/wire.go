@@ -145,6 +145,7 @@ var errReplaced = errors.New("answer replaced by a header filter")
 func (r *Request) replace(status int) {
 	r.Replaced = status
 	r.HeadSent, r.HeaderOnly = false, false
+	r.Out.ContentType = nil
 	r.DropFilters()
 }
 
