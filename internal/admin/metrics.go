@@ -144,6 +144,13 @@ func (s *Server) stickyFamilies() []family {
 					}
 				}
 			})},
+		{"limpet_sticky_clients", "gauge", "upstream, peer",
+			"Distinct clients, by address and user agent, that came to the peer in the last ten minutes; an estimate that is exact at 0.",
+			s.eachPeer(func(p *page, g *upstream.Group, peer *upstream.Peer, l []string) {
+				if st := sticky.Of(g); st != nil {
+					p.add(int64(st.Clients(peer, defaultWindow)), l...)
+				}
+			})},
 	}
 }
 

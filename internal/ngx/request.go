@@ -220,6 +220,9 @@ func (r *Request) Reset() {
 	clear(r.values)
 	clear(r.slots)
 	clear(r.filters)
+	if cap(r.arena) > arenaMax {
+		r.arena = nil
+	}
 	*r = Request{
 		Client: r.Client, Wire: r.Wire, Engine: r.Engine,
 		In: in, Length: -1, Tries: r.Tries[:0], UpHead: up, UpTrailer: upTrailer,
@@ -230,13 +233,17 @@ func (r *Request) Reset() {
 	r.Out.Header, r.Out.Trailer, r.Out.Length = out, trailer, -1
 }
 
-// arenaChunk is how much memory for values is taken at once.
-const arenaChunk = 1024
+// The memory for values begins small, and is doubled when a request needs more, so
+// that it soon suffices; what is more than arenaMax isn't kept for other requests.
+const (
+	arenaChunk = 1024
+	arenaMax   = 16 << 10
+)
 
 // Alloc returns n bytes that live as long as the request.
 func (r *Request) Alloc(n int) []byte {
 	if cap(r.arena)-len(r.arena) < n {
-		r.arena = make([]byte, 0, max(arenaChunk, n))
+		r.arena = make([]byte, 0, max(arenaChunk, min(2*cap(r.arena), arenaMax), n))
 	}
 	at := len(r.arena)
 	r.arena = r.arena[:at+n]
