@@ -39,7 +39,7 @@ func (x *exchange) upgrade() ngx.Outcome {
 	return ngx.OK
 }
 
-// join copies both ways until one side ends or the peer is silent for proxy_read_timeout.
+// join copies both ways until one side ends or both are silent for proxy_read_timeout.
 func (x *exchange) join(client, up *tcp.Conn) {
 	core := x.r.Scope.Core
 	client.SetReadTimeout(0)
