@@ -156,7 +156,7 @@ func (s *Server) drain(on bool) http.HandlerFunc {
 		name, addr := r.FormValue("upstream"), r.FormValue("peer")
 		state := ""
 		for _, g := range s.groups() {
-			for _, p := range g.Peers {
+			for _, p := range g.Peers().All {
 				if g.Name == name && string(p.Name) == addr { // a group may have an address twice
 					p.SetDrain(on)
 					state = peerState(g, p)

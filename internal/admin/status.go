@@ -78,7 +78,7 @@ func peerState(g *upstream.Group, p *upstream.Peer) string {
 		return "down"
 	case p.Unhealthy():
 		return "unhealthy"
-	case g.Failed(p) && len(g.Peers) > 1:
+	case g.Failed(p) && len(g.Peers().All) > 1:
 		return "failed"
 	case p.Draining():
 		return "draining"
@@ -121,7 +121,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 func upstreamOf(g *upstream.Group, window time.Duration) Upstream {
 	st := sticky.Of(g)
 	u := Upstream{Name: g.Name, Implicit: g.Implicit, Peers: []Peer{}}
-	for _, p := range g.Peers {
+	for _, p := range g.Peers().All {
 		peer := Peer{
 			Addr: string(p.Name), Server: p.Server, Backup: p.Backup, State: peerState(g, p), Weight: p.Weight(),
 			Active: p.Conns(), Kept: keptOf(g, p), Fails: g.Fails(p), Requests: p.Stats.Requests.Load(),

@@ -20,6 +20,7 @@ import (
 // above it, and none on their own line or below, but for what extra allows.
 const policy = `
 nginxconf, internal/rx, internal/errlog, internal/tcp
+internal/resolver
 internal/ngx
 upstream
 sticky, healthcheck

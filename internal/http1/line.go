@@ -170,7 +170,7 @@ func scanAuthority(b []byte, i int) (int, *parseError) {
 	if i < len(b) && b[i] == '[' {
 		for i++; i < len(b) && b[i] != ']'; i++ {
 			c := b[i]
-			if !isAlpha(c) && !isDigit(c) && !isHostMark(c) && c != ':' {
+			if !isAlpha(c) && !isDigit(c) && !ngx.IsHostMark(c) && c != ':' {
 				return 0, badRequest()
 			}
 		}
@@ -188,15 +188,6 @@ func scanAuthority(b []byte, i int) (int, *parseError) {
 		}
 	}
 	return i, nil
-}
-
-// isHostMark reports the marks that RFC 3986 allows in an IP literal beside letters and digits.
-func isHostMark(c byte) bool {
-	switch c {
-	case '-', '.', '_', '~', '!', '$', '&', '\'', '(', ')', '*', '+', ',', ';', '=':
-		return true
-	}
-	return false
 }
 
 // path parses path and arguments from i on; b[i] is / or ?.

@@ -28,6 +28,7 @@ import (
 	"limpet/internal/static"
 	"limpet/internal/stubstatus"
 	"limpet/internal/subfilter"
+	"limpet/internal/tlsconf"
 	"limpet/internal/userid"
 	"limpet/sticky"
 	"limpet/upstream"
@@ -43,6 +44,7 @@ func (opt *Options) modules() []ngx.Module {
 		corevars.Module(),
 		location.Module(opt.remap()),
 		rewrite.Module(),
+		tlsconf.Module(),
 		maps.Module(),
 		sticky.Module(sticky.Options{Legacy: opt.StickyLegacy}),
 		upstream.Module(),
