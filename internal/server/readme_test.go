@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"limpet/internal/unsupported"
 	conf "limpet/nginxconf"
 )
 
@@ -42,5 +43,17 @@ func TestReadmeTellsWhatIsDone(t *testing.T) {
 	}
 	if named < 10 {
 		t.Errorf("only %d directives are named as not done", named)
+	}
+}
+
+// TestSkippedHandlersAreMissing keeps a handler that was built from being skipped by --unsupported=warn.
+func TestSkippedHandlersAreMissing(t *testing.T) {
+	done := make(map[string]bool)
+	everyRow(func(_ string, d *conf.Directive) { done[d.Name] = true })
+	known := knownNames()
+	for _, name := range unsupported.Handlers() {
+		if done[name] || !known(name) {
+			t.Errorf("%s: done %v, known %v", name, done[name], known(name))
+		}
 	}
 }
