@@ -11,9 +11,11 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
 	"os"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Texts of OpenSSL 3.0 that several functions use.
@@ -46,12 +48,18 @@ func FileError(name, mode string, err error) string {
 // failed is nginx's text for a failed call of OpenSSL.
 func failed(call, text string) error { return fmt.Errorf("%s failed (SSL: %s)", call, text) }
 
-// Source returns the text of a PEM file, or of a value that begins with data:. The error is nginx's.
-func Source(name string) ([]byte, error) {
+// Reader reads a file whole.
+type Reader func(name string) ([]byte, error)
+
+// ReadFile is the Reader of os.ReadFile.
+func ReadFile(name string) ([]byte, error) { return os.ReadFile(name) }
+
+// source returns the text of a PEM file, or of a value that begins with data:. The error is nginx's.
+func source(read Reader, name string) ([]byte, error) {
 	if text, ok := strings.CutPrefix(name, "data:"); ok {
 		return []byte(text), nil
 	}
-	text, err := os.ReadFile(name)
+	text, err := read(name)
 	if err != nil {
 		return nil, failed("BIO_new_file()", FileError(name, "r", err))
 	}
@@ -194,8 +202,8 @@ func Passwords(name string) ([][]byte, error) {
 
 // Pair loads a certificate with its chain and its key by name: files, data:PEM, or a key as
 // store:FILE or store:file:FILE. The error is nginx's whole message.
-func Pair(cert, key string, passwords [][]byte) (*tls.Certificate, error) {
-	text, err := Source(cert)
+func Pair(read Reader, cert, key string, passwords [][]byte) (*tls.Certificate, error) {
+	text, err := source(read, cert)
 	if err != nil {
 		return nil, fmt.Errorf(`cannot load certificate "%s": %w`, cert, err)
 	}
@@ -203,7 +211,7 @@ func Pair(cert, key string, passwords [][]byte) (*tls.Certificate, error) {
 	if err != nil {
 		return nil, fmt.Errorf(`cannot load certificate "%s": %w`, cert, err)
 	}
-	signer, err := loadKey(key, passwords)
+	signer, err := loadKey(read, key, passwords)
 	if err != nil {
 		return nil, fmt.Errorf(`cannot load certificate key "%s": %w`, key, err)
 	}
@@ -218,7 +226,7 @@ func Pair(cert, key string, passwords [][]byte) (*tls.Certificate, error) {
 	return pair, nil
 }
 
-func loadKey(name string, passwords [][]byte) (crypto.Signer, error) {
+func loadKey(read Reader, name string, passwords [][]byte) (crypto.Signer, error) {
 	if rest, ok := strings.CutPrefix(name, "engine:"); ok {
 		if !strings.Contains(rest, ":") {
 			return nil, errors.New("invalid syntax")
@@ -227,13 +235,13 @@ func loadKey(name string, passwords [][]byte) (crypto.Signer, error) {
 	}
 	if uri, ok := strings.CutPrefix(name, "store:"); ok {
 		name = strings.TrimPrefix(strings.TrimPrefix(uri, "file:"), "//")
-		text, err := os.ReadFile(name)
+		text, err := read(name)
 		if err != nil {
 			return nil, failed(fmt.Sprintf(`OSSL_STORE_open("%s")`, uri), FileError(name, "r", err))
 		}
 		return Key(text, passwords)
 	}
-	text, err := Source(name)
+	text, err := source(read, name)
 	if err != nil {
 		return nil, err
 	}
@@ -251,9 +259,9 @@ func IsFile(name string) bool {
 }
 
 // Trusted reads the certificates of a file of certificate authorities. The error is nginx's message.
-func Trusted(name string) ([]*x509.Certificate, error) {
+func Trusted(read Reader, name string) ([]*x509.Certificate, error) {
 	call := fmt.Sprintf(`SSL_CTX_load_verify_locations("%s")`, name)
-	text, err := os.ReadFile(name)
+	text, err := read(name)
 	if err != nil {
 		return nil, failed(call, FileError(name, "r", err)+" error:05880002:x509 certificate routines::system lib")
 	}
@@ -281,14 +289,50 @@ func Trusted(name string) ([]*x509.Certificate, error) {
 	return cas, nil
 }
 
+// CRL is a certificate revocation list, of version 1 or 2. RFC 5280 section 5.
+type CRL struct {
+	// verify checks that the list was signed by an authority.
+	verify  func(issuer *x509.Certificate) error
+	issuer  []byte // raw
+	until   time.Time
+	revoked []*big.Int
+}
+
+// parseCRL parses a list; x509.ParseRevocationList takes none of version 1, which OpenSSL makes by default.
+func parseCRL(der []byte) (*CRL, error) {
+	if l, err := x509.ParseRevocationList(der); err == nil {
+		c := &CRL{verify: l.CheckSignatureFrom, issuer: l.RawIssuer, until: l.NextUpdate}
+		for _, e := range l.RevokedCertificateEntries {
+			c.revoked = append(c.revoked, e.SerialNumber)
+		}
+		return c, nil
+	}
+	//lint:ignore SA1019 see above
+	l, err := x509.ParseDERCRL(der)
+	if err != nil {
+		return nil, err
+	}
+	issuer, err := asn1.Marshal(l.TBSCertList.Issuer)
+	if err != nil {
+		return nil, err
+	}
+	c := &CRL{issuer: issuer, until: l.TBSCertList.NextUpdate}
+	//lint:ignore SA1019 see above
+	c.verify = func(issuer *x509.Certificate) error { return issuer.CheckCRLSignature(l) }
+	for _, e := range l.TBSCertList.RevokedCertificates {
+		c.revoked = append(c.revoked, e.SerialNumber)
+	}
+	return c, nil
+}
+
 // CRLs reads a file of certificate revocation lists. The error is nginx's message.
-func CRLs(name string) ([]*x509.RevocationList, error) {
+func CRLs(read Reader, name string) ([]*CRL, error) {
 	call := fmt.Sprintf(`X509_LOOKUP_load_file("%s")`, name)
-	text, err := os.ReadFile(name)
+	text, err := read(name)
 	if err != nil {
 		return nil, failed(call, FileError(name, "r", err)+" error:05880002:x509 certificate routines::system lib")
 	}
-	var lists []*x509.RevocationList
+	var lists []*CRL
 	for {
 		var block *pem.Block
 		if block, text = pem.Decode(text); block == nil {
@@ -297,7 +341,7 @@ func CRLs(name string) ([]*x509.RevocationList, error) {
 		if block.Type != "X509 CRL" {
 			continue
 		}
-		l, err := x509.ParseRevocationList(block.Bytes)
+		l, err := parseCRL(block.Bytes)
 		if err != nil {
 			return nil, failed(call, badASN1)
 		}

@@ -1,4 +1,4 @@
-package tlsconf
+package certs
 
 import (
 	"crypto/tls"
@@ -8,33 +8,13 @@ import (
 	"syscall"
 	"time"
 
-	"limpet/internal/ngx"
 	"limpet/internal/openssl"
 )
 
-// load loads the certificates of a server some of whose names have variables.
-func (s *server) load(r *ngx.Request) ([]tls.Certificate, error) {
-	c := s.conf
-	var certs []tls.Certificate
-	for i := range c.Certificates.V {
-		cert, key := &c.Certificates.V[i], &c.Keys.V[i]
-		certName, keyName := cert.absolute(string(cert.Bytes(r))), key.absolute(string(key.Bytes(r)))
-		if certName == cert.Prefix {
-			continue // empty: nginx loads none
-		}
-		pair, err := s.certs.load(certName, keyName, c.PasswordFile.V)
-		if err != nil {
-			return nil, err
-		}
-		certs = append(certs, *pair)
-	}
-	return certs, nil
-}
-
-// certCache keeps certificates by their names, and those of their keys.
+// Cache keeps certificates by their names, and those of their keys; safe for concurrent use.
 // https://nginx.org/en/docs/http/ngx_http_ssl_module.html#ssl_certificate_cache
-type certCache struct {
-	size cacheSize
+type Cache struct {
+	size CacheSize
 
 	mu sync.Mutex
 	by map[string]*cachedCert // guarded by mu
@@ -71,21 +51,22 @@ func inode(info os.FileInfo) uint64 {
 	return 0
 }
 
-func newCertCache(size cacheSize) *certCache {
-	return &certCache{size: size, by: make(map[string]*cachedCert)}
+// NewCache returns an empty cache; one of the zero size keeps nothing.
+func NewCache(size CacheSize) *Cache {
+	return &Cache{size: size, by: make(map[string]*cachedCert)}
 }
 
-// load returns a certificate with its key, from the cache where it is valid there.
-func (c *certCache) load(cert, key string, passwords [][]byte) (*tls.Certificate, error) {
+// Load returns a certificate with its key, from the cache where it is valid there.
+func (c *Cache) Load(cert, key string, passwords [][]byte) (*tls.Certificate, error) {
 	if c.size.Max == 0 || strings.HasPrefix(cert, "data:") || strings.HasPrefix(key, "data:") {
-		return openssl.Pair(cert, key, passwords)
+		return openssl.Pair(openssl.ReadFile, cert, key, passwords)
 	}
 	now, id := time.Now(), cert+"\x00"+key
 	if pair := c.get(id, cert, key, now); pair != nil {
 		return pair, nil
 	}
 	stamps := [2]stamp{stampOf(cert), stampOf(key)}
-	pair, err := openssl.Pair(cert, key, passwords)
+	pair, err := openssl.Pair(openssl.ReadFile, cert, key, passwords)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +74,7 @@ func (c *certCache) load(cert, key string, passwords [][]byte) (*tls.Certificate
 	return pair, nil
 }
 
-func (c *certCache) get(id, cert, key string, now time.Time) *tls.Certificate {
+func (c *Cache) get(id, cert, key string, now time.Time) *tls.Certificate {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e := c.by[id]
@@ -111,7 +92,7 @@ func (c *certCache) get(id, cert, key string, now time.Time) *tls.Certificate {
 	return e.pair
 }
 
-func (c *certCache) put(id string, e *cachedCert, now time.Time) {
+func (c *Cache) put(id string, e *cachedCert, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	oldest := ""
