@@ -1,7 +1,10 @@
 package certs
 
 import (
+	"crypto"
 	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"os"
 	"strings"
 	"sync"
@@ -11,19 +14,23 @@ import (
 	"limpet/internal/openssl"
 )
 
-// Cache keeps certificates by their names, and those of their keys; safe for concurrent use.
+// Cache keeps certificates and keys by their names, encrypted keys excepted; safe for
+// concurrent use. A nil Cache keeps nothing.
 // https://nginx.org/en/docs/http/ngx_http_ssl_module.html#ssl_certificate_cache
 type Cache struct {
-	size CacheSize
+	max             int // objects
+	inactive, valid time.Duration
 
 	mu sync.Mutex
-	by map[string]*cachedCert // guarded by mu
+	by map[string]*object // guarded by mu
 }
 
-type cachedCert struct {
-	pair         *tls.Certificate
+// object is a chain of certificates or a key.
+type object struct {
+	chain        []*x509.Certificate
+	key          crypto.Signer
 	loaded, used time.Time
-	cert, key    stamp
+	stamp        stamp
 }
 
 // stamp tells one state of a file from another.
@@ -51,60 +58,94 @@ func inode(info os.FileInfo) uint64 {
 	return 0
 }
 
-// NewCache returns an empty cache; one of the zero size keeps nothing.
-func NewCache(size CacheSize) *Cache {
-	return &Cache{size: size, by: make(map[string]*cachedCert)}
-}
-
-// Load returns a certificate with its key, from the cache where it is valid there.
+// Load returns a certificate with its key, from the cache what is valid there.
 func (c *Cache) Load(cert, key string, passwords [][]byte) (*tls.Certificate, error) {
-	if c.size.Max == 0 || strings.HasPrefix(cert, "data:") || strings.HasPrefix(key, "data:") {
+	if c == nil {
 		return openssl.Pair(openssl.ReadFile, cert, key, passwords)
 	}
-	now, id := time.Now(), cert+"\x00"+key
-	if pair := c.get(id, cert, key, now); pair != nil {
-		return pair, nil
+	pair, err := c.load(cert, key, passwords)
+	if errors.Is(err, openssl.ErrMismatch) { // one of them is older: anew
+		c.drop(cert, key)
+		pair, err = c.load(cert, key, passwords)
 	}
-	stamps := [2]stamp{stampOf(cert), stampOf(key)}
-	pair, err := openssl.Pair(openssl.ReadFile, cert, key, passwords)
-	if err != nil {
-		return nil, err
-	}
-	c.put(id, &cachedCert{pair: pair, loaded: now, used: now, cert: stamps[0], key: stamps[1]}, now)
-	return pair, nil
+	return pair, err
 }
 
-func (c *Cache) get(id, cert, key string, now time.Time) *tls.Certificate {
+func (c *Cache) load(cert, key string, passwords [][]byte) (*tls.Certificate, error) {
+	now := time.Now()
+	o := c.get(certPrefix, cert, now)
+	if o == nil {
+		o = &object{stamp: stampOf(cert)}
+		var err error
+		if o.chain, err = openssl.LoadChain(openssl.ReadFile, cert); err != nil {
+			return nil, err
+		}
+		c.put(certPrefix, cert, o, now)
+	}
+	k := c.get(keyPrefix, key, now)
+	if k == nil {
+		k = &object{stamp: stampOf(key)}
+		var encrypted bool
+		var err error
+		if k.key, encrypted, err = openssl.LoadKey(openssl.ReadFile, key, passwords); err != nil {
+			return nil, err
+		}
+		if !encrypted {
+			c.put(keyPrefix, key, k, now)
+		}
+	}
+	return openssl.Match(o.chain, k.key, key)
+}
+
+// What names of certificates and of keys are kept under.
+const (
+	certPrefix = "cert "
+	keyPrefix  = "key "
+)
+
+func (c *Cache) get(kind, name string, now time.Time) *object {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e := c.by[id]
-	if e == nil || now.Sub(e.used) > c.size.Inactive {
+	o := c.by[kind+name]
+	if o == nil || now.Sub(o.used) > c.inactive {
 		return nil
 	}
-	if now.Sub(e.loaded) > c.size.Valid {
-		if stampOf(cert) != e.cert || stampOf(key) != e.key {
-			delete(c.by, id)
+	if now.Sub(o.loaded) > c.valid {
+		if stampOf(name) != o.stamp {
+			delete(c.by, kind+name)
 			return nil
 		}
-		e.loaded = now
+		o.loaded = now
 	}
-	e.used = now
-	return e.pair
+	o.used = now
+	return o
 }
 
-func (c *Cache) put(id string, e *cachedCert, now time.Time) {
+// put keeps an object; inactive ones go, and the least recently used when there is no room.
+func (c *Cache) put(kind, name string, o *object, now time.Time) {
+	if strings.HasPrefix(name, "data:") {
+		return
+	}
+	o.loaded, o.used = now, now
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	oldest := ""
-	for name, have := range c.by {
-		if now.Sub(have.used) > c.size.Inactive {
-			delete(c.by, name)
+	for id, have := range c.by {
+		if now.Sub(have.used) > c.inactive {
+			delete(c.by, id)
 		} else if oldest == "" || have.used.Before(c.by[oldest].used) {
-			oldest = name
+			oldest = id
 		}
 	}
-	if len(c.by) >= max(c.size.Max/2, 1) { // nginx counts certificates and keys
+	if len(c.by) >= c.max {
 		delete(c.by, oldest)
 	}
-	c.by[id] = e
+	c.by[kind+name] = o
+}
+
+func (c *Cache) drop(cert, key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.by, certPrefix+cert)
+	delete(c.by, keyPrefix+key)
 }

@@ -89,14 +89,9 @@ func ParseCommand(s *conf.Setting) (openssl.Command, error) {
 	return c, nil
 }
 
-// CacheSize is the value of ssl_certificate_cache; the zero value is off.
-type CacheSize struct {
-	Max             int
-	Inactive, Valid time.Duration
-}
-
-func ParseCache(s *conf.Setting) (CacheSize, error) {
-	c := CacheSize{Inactive: 10 * time.Second, Valid: time.Minute}
+// ParseCache reads the value of ssl_certificate_cache and its kin; nil for off. Inner blocks share the cache that they inherit.
+func ParseCache(s *conf.Setting) (*Cache, error) {
+	c := &Cache{inactive: 10 * time.Second, valid: time.Minute, by: make(map[string]*object)}
 	off := false
 	for i := range s.Args {
 		arg := s.Arg(i)
@@ -106,24 +101,24 @@ func ParseCache(s *conf.Setting) (CacheSize, error) {
 		case arg == "off":
 			off = true
 		case name == "max":
-			c.Max, ok = conf.ParseNum(value)
-			ok = ok && c.Max > 0
+			c.max, ok = conf.ParseNum(value)
+			ok = ok && c.max > 0
 		case name == "inactive":
-			c.Inactive, ok = conf.ParseTime(value, false)
+			c.inactive, ok = conf.ParseTime(value, false)
 		case name == "valid":
-			c.Valid, ok = conf.ParseTime(value, false)
+			c.valid, ok = conf.ParseTime(value, false)
 		default:
 			ok = false
 		}
 		if !ok {
-			return c, fmt.Errorf(`invalid parameter "%s"`, arg)
+			return nil, fmt.Errorf(`invalid parameter "%s"`, arg)
 		}
 	}
 	switch {
 	case off:
-		return CacheSize{}, nil
-	case c.Max == 0:
-		return c, fmt.Errorf(`"%s" must have the "max" parameter`, s.Name)
+		return nil, nil
+	case c.max == 0:
+		return nil, fmt.Errorf(`"%s" must have the "max" parameter`, s.Name)
 	}
 	return c, nil
 }

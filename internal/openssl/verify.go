@@ -211,18 +211,19 @@ func contains(list []*x509.Certificate, c *x509.Certificate) bool {
 	return false
 }
 
-// revoked looks every certificate of a verified chain up in the lists of its issuer.
+// revoked looks every certificate of a verified chain up in the lists of its issuer. As in nginx, the last thing wrong counts.
 func (s *Store) revoked(chain []*x509.Certificate, now time.Time) Result {
+	result := OK
 	for i, c := range chain {
 		issuer := c
 		if i+1 < len(chain) {
 			issuer = chain[i+1]
 		}
 		if r := s.lookUp(c, issuer, now); r != OK {
-			return r
+			result = r
 		}
 	}
-	return OK
+	return result
 }
 
 func (s *Store) lookUp(c, issuer *x509.Certificate, now time.Time) Result {

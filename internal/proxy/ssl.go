@@ -32,7 +32,7 @@ type sslConf struct {
 	CRL          nginxconf.Opt[string]
 	Certificate  nginxconf.Opt[certs.File]
 	Key          nginxconf.Opt[certs.File]
-	Cache        nginxconf.Opt[certs.CacheSize]
+	Cache        nginxconf.Opt[*certs.Cache]
 	Passwords    nginxconf.Opt[[][]byte]
 	Commands     nginxconf.List[openssl.Command]
 }
@@ -66,8 +66,8 @@ type clientTLS struct {
 	key    string // of kept connections: the same settings, the same key
 	config *tls.Config
 	store  *openssl.Store // nil unless peers are verified
-	// cache is of certificates whose names have variables; nil without any.
-	cache *certs.Cache
+	// variable says that the name of the certificate has variables.
+	variable bool
 	// sessions are those that can be resumed; nil where they aren't to be.
 	sessions tls.ClientSessionCache
 	// dynamic says that the name, or the certificate, depends on the request.
@@ -125,7 +125,7 @@ func (o *clientTLS) certificate(b *ngx.Build) error {
 	cert, fixed := c.Certificate.V.Static()
 	key, keyFixed := c.Key.V.Static()
 	if !fixed || !keyFixed {
-		o.cache, o.dynamic = certs.NewCache(c.Cache.V), true
+		o.variable, o.dynamic = true, true
 		return nil
 	}
 	pair, err := certs.Of(b).Pair(cert, key, c.Passwords.V)
@@ -166,7 +166,7 @@ func (o *clientTLS) commands(b *ngx.Build) error {
 	}
 	if pair != nil {
 		o.config.Certificates = []tls.Certificate{*pair}
-		o.cache = nil
+		o.variable = false
 	}
 	return nil
 }
@@ -194,7 +194,7 @@ func (o *clientTLS) nameFor(x *exchange) []byte {
 // identify writes what of a request tells its sessions apart from others of the place.
 func (o *clientTLS) identify(h hash.Hash, x *exchange) {
 	h.Write(o.nameFor(x))
-	if o.cache != nil {
+	if o.variable {
 		h.Write(o.conf.Certificate.V.Bytes(x.r))
 		h.Write([]byte{0})
 		h.Write(o.conf.Key.V.Bytes(x.r))
@@ -262,17 +262,17 @@ func (x *exchange) handshake(p *upstream.Peer) failure {
 	name := o.nameFor(x)
 	cfg := o.config.Clone()
 	cfg.ServerName = o.sent(name)
-	if o.cache != nil {
-		list, err := certs.Load(x.r, []certs.File{o.conf.Certificate.V}, []certs.File{o.conf.Key.V}, o.conf.Passwords.V, o.cache)
+	if o.variable {
+		list, err := certs.Load(x.r, []certs.File{o.conf.Certificate.V}, []certs.File{o.conf.Key.V}, o.conf.Passwords.V, o.conf.Cache.V)
 		if err != nil {
 			x.r.Errorf("%s while %s", err, whileTLS)
-			return failure{class: nextError, status: 502}
+			return failure{class: nextOff, status: 500}
 		}
 		cfg.Certificates = list
 	}
 	if o.sessions != nil {
 		peer := string(p.Name)
-		if o.cache != nil {
+		if o.variable {
 			peer += string(o.conf.Certificate.V.Bytes(x.r))
 		}
 		cfg.ClientSessionCache = peerSessions{o.sessions, peer}

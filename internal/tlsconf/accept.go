@@ -157,7 +157,7 @@ func (s *session) choose(info *tls.ClientHelloInfo) (*tls.Config, error) {
 			r = s.request()
 		}
 		r.Scope = scope
-		list, err := certs.Load(r, s.server.conf.Certificates.V, s.server.conf.Keys.V, s.server.conf.PasswordFile.V, s.server.cache)
+		list, err := certs.Load(r, s.server.conf.Certificates.V, s.server.conf.Keys.V, s.server.conf.PasswordFile.V, s.server.conf.CertificateCache.V)
 		if err != nil {
 			scope.Core.ErrorLog.Printf(errlog.Error, c.ID, "%s while SSL handshaking, client: %s, server: %s", err, c.Text, c.Listener.Addr)
 			return nil, &loggedError{err}

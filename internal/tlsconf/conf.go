@@ -36,7 +36,7 @@ type Conf struct {
 	Inheritable      conf.Opt[bool]
 	Certificates     conf.List[certs.File]
 	Keys             conf.List[certs.File]
-	CertificateCache conf.Opt[certs.CacheSize]
+	CertificateCache conf.Opt[*certs.Cache]
 	PasswordFile     conf.Opt[[][]byte]
 	Protocols        conf.Opt[uint32]
 	Ciphers          conf.Opt[certs.Ciphers]

@@ -19,7 +19,6 @@ type server struct {
 	config *tls.Config
 	// dynamic says that names of certificates have variables.
 	dynamic bool
-	cache   *certs.Cache
 	reject  bool
 	store   *openssl.Store // nil unless clients are verified
 	// context tells sessions apart that may not be resumed under each other's server.
@@ -106,9 +105,6 @@ func (s *server) certificates(b *ngx.Build) error {
 		_, ok := c.Certificates.V[i].Static()
 		_, keyOK := c.Keys.V[i].Static()
 		s.dynamic = s.dynamic || !ok || !keyOK
-	}
-	if s.dynamic {
-		s.cache = certs.NewCache(c.CertificateCache.V)
 	}
 	for i := range c.Certificates.V {
 		if s.dynamic {
