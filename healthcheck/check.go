@@ -210,7 +210,7 @@ func (s *Checks) add(b *ngx.Build, c *Check, identity string, unique bool) {
 	s.list = append(s.list, c)
 	c.log = orLog(c.log, b.Log)
 	byAddr := make(map[string]*target)
-	for _, p := range c.Group.Peers {
+	for _, p := range c.Group.Peers().All {
 		if p.Down {
 			continue
 		}

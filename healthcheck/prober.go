@@ -73,7 +73,7 @@ func (p *prober) install(s *Checks) {
 	p.checks = s
 	p.generation.Add(1)
 	for _, g := range s.groups.List {
-		for _, peer := range g.Peers {
+		for _, peer := range g.Peers().All {
 			for _, m := range s.marks[peer.State] {
 				// A check that is new to a peer which was down lets it come up by passing.
 				if m.last.Load() == 0 && peer.DownBy(bit) {

@@ -50,21 +50,12 @@ func (k *Kept) configure(c *Conf) {
 
 // Get returns an idle connection to a peer that was opened for the same use:
 // key stands for what must agree (the location under `keepalive N local`, TLS settings).
+// Its peer may have closed it: whoever asks over it looks first, by Fresh or a quiet Exchange.
 func (k *Kept) Get(p *Peer, key uint64) (Link, bool) {
-	for {
-		l, ok := k.take(p.State, key)
-		if !ok || l.Conn.Fresh() {
-			return l, ok
-		}
-		l.Conn.Close()
-	}
-}
-
-func (k *Kept) take(p *State, key uint64) (Link, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for i := len(k.idle) - 1; i >= 0; i-- {
-		if e := &k.idle[i]; e.peer == p && e.key == key {
+		if e := &k.idle[i]; e.peer == p.State && e.key == key {
 			l := e.Link
 			k.remove(i)
 			return l, true
@@ -146,6 +137,25 @@ func (k *Kept) sweep() {
 	}
 	k.mu.Unlock()
 	for _, c := range stale {
+		c.Close()
+	}
+}
+
+// drop closes the idle connections to a peer that isn't there any more. A nil Kept has none.
+func (k *Kept) drop(p *State) {
+	if k == nil {
+		return
+	}
+	k.mu.Lock()
+	var gone []*tcp.Conn
+	for i := len(k.idle) - 1; i >= 0; i-- {
+		if k.idle[i].peer == p {
+			gone = append(gone, k.idle[i].Conn)
+			k.remove(i)
+		}
+	}
+	k.mu.Unlock()
+	for _, c := range gone {
 		c.Close()
 	}
 }

@@ -284,10 +284,11 @@ func (c *conn) Finish(r *ngx.Request) error {
 }
 
 // mayHold reports whether an answer that is whole in the buffer is sent together
-// with the wait for the next request: the connection lives on, and there is none yet.
+// with the wait for the next request: the connection lives on, there is none yet, and
+// no background subrequest comes before the wait.
 func (c *conn) mayHold(r *ngx.Request) bool {
 	x := c.x
-	return r.KeepAlive && !c.broken && !c.eof && !x.hijacked && x.r == x.w && x.body.done && len(x.out) > 0 && !c.tc.Secure()
+	return r.KeepAlive && !c.broken && !c.eof && !x.hijacked && x.r == x.w && x.body.done && len(x.out) > 0 && !c.tc.Secure() && len(r.Later) == 0
 }
 
 // unhold sends what was held.
@@ -391,6 +392,7 @@ func (c *conn) Hijack(r *ngx.Request) (*tcp.Conn, bool) {
 	}
 	x.body.done = true
 	r.KeepAlive = false
+	r.BytesSent, r.BodySent = x.sent, max(x.sent-int64(x.headLen), 0)
 	return c.tc, true
 }
 

@@ -56,10 +56,10 @@ func hiddenFields(c *Conf) fieldSet {
 
 // respFields are the fields of an answer that have an effect here.
 type respFields struct {
-	seen                                   uint64 // IDs
-	redirect, limitRate, buffering         []byte
-	charset, upgrade, location, refresh    []byte
-	connectionClose, connectionKeep, hasTE bool
+	seen                            uint64 // IDs
+	redirect, limitRate, buffering  []byte
+	charset                         []byte
+	connectionClose, connectionKeep bool
 }
 
 // onceOnly are the fields of which a second one is ignored with a warning.
@@ -258,7 +258,7 @@ func (x *exchange) deliver(p *upstream.Peer) ngx.Outcome {
 		return ngx.Status(status)
 	}
 	x.takeHead()
-	if s := x.to.group.Sticky; s != nil {
+	if s := x.s.Peers.Sticky; s != nil {
 		s.Answered(&x.s, p)
 	}
 	if x.line.Status == 101 {
