@@ -37,7 +37,7 @@ func showVersion(o *options, l layout) {
 }
 
 const helpText = `Usage: limpet [-?hvVtTq] [-s signal] [-p prefix]
-              [-e filename] [-c filename] [-g directives] [--option ...]
+              [-e filename] [-c filename] [-g directives] [own options]
        limpet demo
        limpet drain|undrain --admin ADDR [--wait] [--window 10m] UPSTREAM PEER
 

@@ -154,14 +154,18 @@ func (s *Server) mux() http.Handler {
 func (s *Server) drain(on bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		name, addr := r.FormValue("upstream"), r.FormValue("peer")
+		state := ""
 		for _, g := range s.groups() {
 			for _, p := range g.Peers().All {
-				if g.Name == name && string(p.Name) == addr {
+				if g.Name == name && string(p.Name) == addr { // a group may have an address twice
 					p.SetDrain(on)
-					fmt.Fprintf(w, "%s of %s is %s\n", addr, name, peerState(g, p))
-					return
+					state = peerState(g, p)
 				}
 			}
+		}
+		if state != "" {
+			fmt.Fprintf(w, "%s of %s is %s\n", addr, name, state)
+			return
 		}
 		http.Error(w, fmt.Sprintf("upstream %q has no peer %q; see /api/status", name, addr), http.StatusNotFound)
 	}

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -80,6 +81,10 @@ func (d *Drain) ask(client *http.Client, method, target string) ([]byte, error) 
 		req.Header.Set("Authorization", "Bearer "+d.Token)
 	}
 	resp, err := client.Do(req)
+	var at *url.Error // says what limpet's user didn't write
+	if errors.As(err, &at) {
+		err = fmt.Errorf("cannot ask %s: %w", d.Admin, at.Err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +96,7 @@ func (d *Drain) ask(client *http.Client, method, target string) ([]byte, error) 
 	return text, err
 }
 
-// look says who is left at the peer. An address that the group has twice counts once.
+// look says who is left at the peer, or at the peers where the group has the address twice.
 func (d *Drain) look(client *http.Client) (line string, gone bool, err error) {
 	text, err := d.ask(client, "GET", "/api/status?window="+d.Window.String())
 	if err != nil {
@@ -101,19 +106,28 @@ func (d *Drain) look(client *http.Client) (line string, gone bool, err error) {
 	if err := json.Unmarshal(text, &st); err != nil {
 		return "", false, fmt.Errorf("%s isn't limpet's: %w", d.Admin, err)
 	}
+	found, sticky, clients, active := false, false, 0, int64(0)
 	for _, u := range st.Upstreams {
 		for _, p := range u.Peers {
 			if u.Name != d.Upstream || p.Addr != d.Peer {
 				continue
 			}
-			if p.Clients == nil {
-				return fmt.Sprintf("%s of %s: %d requests running", p.Addr, u.Name, p.Active), p.Active == 0, nil
+			found, active = true, active+p.Active
+			if p.Clients != nil {
+				sticky, clients = true, clients+*p.Clients
 			}
-			line = fmt.Sprintf("%s of %s: %d clients in the last %s, %d requests running", p.Addr, u.Name, *p.Clients, brief(d.Window), p.Active)
-			return line, *p.Clients == 0 && p.Active == 0, nil
 		}
 	}
-	return d.Peer + " of " + d.Upstream + " isn't in the configuration any more", true, nil
+	line = d.Peer + " of " + d.Upstream
+	switch {
+	case !found:
+		return line + " isn't in the configuration any more", true, nil
+	case sticky:
+		line += fmt.Sprintf(": clients in the last %s: %d, requests running: %d", brief(d.Window), clients, active)
+	default:
+		line += fmt.Sprintf(": requests running: %d", active)
+	}
+	return line, clients == 0 && active == 0, nil
 }
 
 // brief writes a duration without zeros at its end: 10m, 2h, 90s.

@@ -34,8 +34,8 @@ func fakeLimpet(t *testing.T, token string, peers ...string) (addr string, asked
 
 func TestDrainWaitsForTheLastClient(t *testing.T) {
 	addr, asked := fakeLimpet(t, "secret",
-		`{"addr": "1.2.3.4:5", "clients": 2, "active": 1}`,
-		`{"addr": "1.2.3.4:5", "clients": 2, "active": 1}`,
+		`{"addr": "1.2.3.4:5", "clients": 2, "active": 1}, {"addr": "9.9.9.9:9", "clients": 7}`,
+		`{"addr": "1.2.3.4:5", "clients": 1, "active": 1}, {"addr": "1.2.3.4:5", "clients": 1}`,
 		`{"addr": "1.2.3.4:5", "clients": 0, "active": 1}`, // a WebSocket
 		`{"addr": "1.2.3.4:5", "clients": 0, "active": 0}`)
 	d := Drain{Admin: addr, Token: "secret", Upstream: "u", Peer: "1.2.3.4:5", Wait: true, Window: 10 * time.Minute}
@@ -44,9 +44,9 @@ func TestDrainWaitsForTheLastClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `1.2.3.4:5 of u is draining
-1.2.3.4:5 of u: 2 clients in the last 10m, 1 requests running
-1.2.3.4:5 of u: 0 clients in the last 10m, 1 requests running
-1.2.3.4:5 of u: 0 clients in the last 10m, 0 requests running
+1.2.3.4:5 of u: clients in the last 10m: 2, requests running: 1
+1.2.3.4:5 of u: clients in the last 10m: 0, requests running: 1
+1.2.3.4:5 of u: clients in the last 10m: 0, requests running: 0
 `
 	if out.String() != want {
 		t.Errorf("got\n%swant\n%s", out.String(), want)
@@ -60,7 +60,7 @@ func TestDrainOfAGroupThatIsNotStickyWaitsForRequests(t *testing.T) {
 	addr, _ := fakeLimpet(t, "", `{"addr": "1.2.3.4:5", "active": 3}`, `{"addr": "1.2.3.4:5", "active": 0}`)
 	d := Drain{Admin: addr, Upstream: "u", Peer: "1.2.3.4:5", Wait: true, Window: time.Hour}
 	var out bytes.Buffer
-	if err := d.Run(&out); err != nil || !strings.HasSuffix(out.String(), "3 requests running\n1.2.3.4:5 of u: 0 requests running\n") {
+	if err := d.Run(&out); err != nil || !strings.HasSuffix(out.String(), "requests running: 3\n1.2.3.4:5 of u: requests running: 0\n") {
 		t.Errorf("%v, %s", err, out.String())
 	}
 }
