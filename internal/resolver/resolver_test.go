@@ -31,13 +31,20 @@ type server struct {
 
 func serve(t *testing.T, answer func(q []byte, name string, typ uint16, tcp bool) []byte) *server {
 	t.Helper()
-	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &server{conn: conn, addr: conn.LocalAddr().(*net.UDPAddr).AddrPort(), answer: answer}
-	if s.tcp, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(s.addr)); err != nil {
-		t.Fatal(err)
+	s := &server{answer: answer}
+	for try := 0; s.tcp == nil; try++ { // one port of both protocols
+		conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.conn, s.addr = conn, conn.LocalAddr().(*net.UDPAddr).AddrPort()
+		if s.tcp, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(s.addr)); err != nil {
+			s.tcp = nil
+			conn.Close()
+			if try == 50 {
+				t.Fatal(err)
+			}
+		}
 	}
 	s.wait.Go(s.udp)
 	s.wait.Go(s.streams)
