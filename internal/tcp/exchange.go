@@ -89,8 +89,7 @@ func (c *Conn) sendNow(fd uintptr) bool {
 // WriteWait writes p, calls sent, and waits as Wait does; sent may say false to end the wait at once with ErrAborted.
 // The write and the wait have the timeouts of Write and of the next Read. p is not used after sent was called.
 //
-// On a plain socket that takes all of p at once it saves the attempt to read before the peer can have answered: the
-// caller has read all that the peer sent before, or what came since wakes the wait.
+// On a plain socket that takes all of p at once it is one operation for the poller.
 func (c *Conn) WriteWait(p []byte, sent func() bool) error {
 	if c.tls == nil && c.raw != nil && len(c.pushed) == 0 {
 		c.setVector(p, nil)
