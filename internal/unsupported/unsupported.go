@@ -61,15 +61,15 @@ func Guards() []string {
 		"js_access", "modsecurity", "ssl_ocsp"}
 }
 
-// Module returns the module; on is --unsupported=warn.
-func Module(on bool) ngx.Module {
+// Module returns the module; on is --unsupported=warn, others are the modules that are there.
+func Module(on bool, others []ngx.Module) ngx.Module {
 	if !on {
 		return ngx.Module{Name: "unsupported"}
 	}
 	return ngx.Module{
 		Name: "unsupported",
 		Conf: func() nginxconf.Settings { return new(Conf) },
-		Vars: vars,
+		Vars: func() []ngx.Variable { return missing(others) },
 		Scope: func(_ *ngx.Build, s *ngx.Scope) error {
 			if name := nginxconf.Of[*Conf](s.Level).handler; name != "" {
 				s.Handler = refuse(name)
@@ -86,12 +86,24 @@ func refuse(name string) ngx.Step {
 	}
 }
 
-// vars lists the variables that stand in places where their directives don't, such
-// as try_files and log_format.
-func vars() []ngx.Variable {
+// missing lists the variables that stand in places where their directives don't,
+// such as try_files and log_format, but for those that a module has.
+func missing(others []ngx.Module) []ngx.Variable {
+	defined := make(map[string]bool)
+	for _, m := range others {
+		if m.Vars != nil {
+			for _, v := range m.Vars() {
+				defined[v.Name] = true
+			}
+		}
+	}
 	var list []ngx.Variable
-	for _, name := range []string{"fastcgi_script_name", "fastcgi_path_info", "geoip_country_code", "geoip_country_code3", "geoip_country_name",
-		"geoip_city", "geoip_region", "geoip_latitude", "geoip_longitude", "msie", "ancient_browser", "modern_browser", "slice_range", "http3"} {
+	for _, name := range []string{"ancient_browser", "fastcgi_path_info", "fastcgi_script_name", "geoip_city", "geoip_city_country_code",
+		"geoip_country_code", "geoip_country_code3", "geoip_country_name", "geoip_latitude", "geoip_longitude", "geoip_region", "http2", "http3",
+		"modern_browser", "msie", "slice_range", "upstream_cache_last_modified", "upstream_cache_status"} {
+		if defined[name] {
+			continue
+		}
 		list = append(list, ngx.Variable{Name: name, Doc: "Is always empty; its module isn't there.",
 			Get: func(_ *ngx.Request, b []byte) ([]byte, bool) { return b, false }})
 	}
