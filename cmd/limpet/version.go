@@ -39,7 +39,8 @@ func showVersion(o *options, l layout) {
 const helpText = `Usage: limpet [-?hvVtTq] [-s signal] [-p prefix]
               [-e filename] [-c filename] [-g directives] [--option ...]
        limpet demo
-       limpet drain|undrain --admin ADDR [--wait] [--window 10m] UPSTREAM PEER
+       limpet status [UPSTREAM] --admin ADDR
+       limpet drain|undrain UPSTREAM SERVER --admin ADDR [--wait]
 
 Options:
   -?,-h         : this help
@@ -56,6 +57,7 @@ Options:
 
 limpet's own:
   --admin ADDR            : serve metrics and status at ADDR, ip:port or unix:path
+  --state FILE            : keep in FILE what limpet drain has drained, over restarts
   --listen FROM=TO        : listen on TO where the file says FROM, an address or a port; repeatable
   --offline               : with -t: no names resolved, no keys or logs opened, no sockets bound, no root
   --unsupported=warn      : skip directives that are known but not supported, with a warning
