@@ -37,10 +37,11 @@ func showVersion(o *options, l layout) {
 }
 
 const helpText = `Usage: limpet [-?hvVtTq] [-s signal] [-p prefix]
-              [-e filename] [-c filename] [-g directives] [--option ...]
+              [-e filename] [-c filename] [-g directives] [own options]
        limpet demo
        limpet status [UPSTREAM] --admin ADDR
-       limpet drain|undrain UPSTREAM SERVER --admin ADDR [--wait]
+       limpet drain UPSTREAM SERVER --admin ADDR [--wait] [--timeout D] [--window D]
+       limpet undrain UPSTREAM SERVER --admin ADDR
 
 Options:
   -?,-h         : this help
@@ -68,6 +69,6 @@ limpet's own:
   --sticky-legacy NAME,.. : cookie names to look under besides the configured one
 
 limpet demo runs three backends and a configuration in front of them, and says what to try.
-limpet drain sends only clients that stick to a peer there; --wait waits until none has come for the window.
+limpet status, drain and undrain ask a limpet that runs; each tells more under -h.
 
 `

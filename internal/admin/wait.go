@@ -164,7 +164,11 @@ func (c count) String() string {
 	}
 	s = plural(int64(c.clients), "client") + " in the last " + brief(c.window) + ", " + s
 	if c.counted < c.window {
-		s += fmt.Sprintf(" (counted since limpet was started %s ago)", elapsed(c.counted.Truncate(time.Minute)))
+		ago := "less than 1m"
+		if c.counted >= time.Minute {
+			ago = brief(c.counted.Truncate(time.Minute))
+		}
+		s += " (counted since limpet was started " + ago + " ago)"
 	}
 	return s
 }

@@ -296,7 +296,7 @@ func (h *headReader) field(ep *ngx.Endpoint, f ngx.Field) error {
 		r.In.Fields = append(r.In.Fields, f)
 		return h.host(ep, f.Value)
 	case ngx.HeaderIfModifiedSince, ngx.HeaderIfUnmodifiedSince, ngx.HeaderIfMatch, ngx.HeaderIfNoneMatch,
-		ngx.HeaderContentLength, ngx.HeaderTransferEncoding, ngx.HeaderRange, ngx.HeaderIfRange, ngx.HeaderExpect,
+		ngx.HeaderContentLength, ngx.HeaderTransferEncoding, ngx.HeaderContentRange, ngx.HeaderRange, ngx.HeaderIfRange, ngx.HeaderExpect,
 		ngx.HeaderUpgrade, ngx.HeaderAuthorization, ngx.HeaderUserAgent, ngx.HeaderReferer, ngx.HeaderContentType:
 		if prev := r.In.Find(f.ID); prev != nil && once(f.ID) {
 			return &parseError{400, fmt.Sprintf(`client sent duplicate header line: "%s: %s", previous value: "%s: %s"`, f.Name, f.Value, prev.Name, prev.Value)}
