@@ -41,8 +41,8 @@ func (m *machine) openUpstream() *lua.LTable {
 		})
 	}
 	one("get_servers", m.servers)
-	one("get_primary_peers", func(v *groupView) *lua.LTable { return m.peers(v, v.primary, v.group.Primary) })
-	one("get_backup_peers", func(v *groupView) *lua.LTable { return m.peers(v, v.backup, v.group.Backup) })
+	one("get_primary_peers", func(v *groupView) *lua.LTable { return m.peers(v, v.group.Primary) })
+	one("get_backup_peers", func(v *groupView) *lua.LTable { return m.peers(v, v.group.Backup) })
 	m.set(t, "set_peer_down", func(L *lua.LState) int { return m.setPeerDown(L, groups) })
 	m.set(t, "current_upstream_name", func(L *lua.LState) int {
 		if m.call == nil || m.r == nil {
@@ -59,17 +59,20 @@ func (m *machine) openUpstream() *lua.LTable {
 
 // groupView is what a state keeps of a group to describe it quickly.
 type groupView struct {
-	group           *upstream.Group
-	servers         []*lua.LTable // metatables of the servers' tables
-	primary, backup []peerView
-	figures         []upstream.Figures // of the last look, for its memory
+	group   *upstream.Group
+	servers []*lua.LTable            // metatables of the servers' tables
+	seen    map[peerView]*lua.LTable // metatables of tables of peers
+	figures []upstream.Figures       // of the last look, for its memory
 }
 
-// peerView is a peer as it was last described.
+// peerView is how a peer was once: conns and weights go up and down among few values.
 type peerView struct {
+	peer    *upstream.Peer
 	figures upstream.Figures
-	meta    *lua.LTable // of the tables that say so; nil before the first
 }
+
+// maxSeen bounds how many descriptions of peers a state keeps, a group.
+const maxSeen = 1024
 
 // view finds a group by the name that a script gives it.
 func (m *machine) view(groups *upstream.Groups, name string) *groupView {
@@ -83,7 +86,7 @@ func (m *machine) view(groups *upstream.Groups, name string) *groupView {
 	if m.groups == nil {
 		m.groups = make(map[string]*groupView)
 	}
-	v := &groupView{group: g, primary: make([]peerView, len(g.Primary)), backup: make([]peerView, len(g.Backup))}
+	v := &groupView{group: g, seen: make(map[peerView]*lua.LTable)}
 	m.groups[name] = v
 	return v
 }
@@ -129,15 +132,20 @@ func (m *machine) server(sv *upstream.Server) *lua.LTable {
 	return t
 }
 
-// peers is get_primary_peers and get_backup_peers. A peer is described anew when something about it has changed.
-func (m *machine) peers(v *groupView, views []peerView, peers []*upstream.Peer) *lua.LTable {
+// peers is get_primary_peers and get_backup_peers.
+func (m *machine) peers(v *groupView, peers []*upstream.Peer) *lua.LTable {
 	v.figures = v.group.Figures(v.figures[:0], peers)
 	return m.lazyList(len(peers), func(i int) *lua.LTable {
-		pv := &views[i]
-		if f := v.figures[i]; pv.meta == nil || pv.figures != f {
-			pv.figures, pv.meta = f, m.lazyMeta(m.peerTable(i, peers[i], &f))
+		is := peerView{peers[i], v.figures[i]}
+		meta := v.seen[is]
+		if meta == nil {
+			if len(v.seen) >= maxSeen {
+				clear(v.seen)
+			}
+			meta = m.lazyMeta(m.peerTable(i, is.peer, &is.figures))
+			v.seen[is] = meta
 		}
-		return pv.meta
+		return meta
 	})
 }
 
