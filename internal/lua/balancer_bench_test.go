@@ -18,7 +18,7 @@ func seedBalancer(tb testing.TB) *balancer {
 	rt.slot = ngx.NewSlot[*requestState](rt.build)
 	rt.dicts["cache"] = newDict("cache", 1<<20)
 	g := upstream.Single("backend", "127.0.0.1:80", "127.0.0.2:80")
-	for _, p := range g.Peers {
+	for _, p := range g.Peers().Primary {
 		g.Servers = append(g.Servers, upstream.Server{Text: string(p.Name), Addrs: []string{string(p.Name)}, Weight: 1})
 	}
 	groups := ngx.Shared[upstream.Groups](rt.build)

@@ -41,8 +41,8 @@ func (m *machine) openUpstream() *lua.LTable {
 		})
 	}
 	one("get_servers", m.servers)
-	one("get_primary_peers", func(v *groupView) *lua.LTable { return m.peers(v, v.group.Primary) })
-	one("get_backup_peers", func(v *groupView) *lua.LTable { return m.peers(v, v.group.Backup) })
+	one("get_primary_peers", func(v *groupView) *lua.LTable { return m.peers(v, v.group.Peers().Primary) })
+	one("get_backup_peers", func(v *groupView) *lua.LTable { return m.peers(v, v.group.Peers().Backup) })
 	m.set(t, "set_peer_down", func(L *lua.LState) int { return m.setPeerDown(L, groups) })
 	m.set(t, "current_upstream_name", func(L *lua.LState) int {
 		if m.call == nil || m.r == nil {
@@ -67,6 +67,7 @@ type groupView struct {
 
 // peerView is how a peer was once: conns and weights go up and down among few values.
 type peerView struct {
+	id      int
 	peer    *upstream.Peer
 	figures upstream.Figures
 }
@@ -136,23 +137,24 @@ func (m *machine) server(sv *upstream.Server) *lua.LTable {
 func (m *machine) peers(v *groupView, peers []*upstream.Peer) *lua.LTable {
 	v.figures = v.group.Figures(v.figures[:0], peers)
 	return m.lazyList(len(peers), func(i int) *lua.LTable {
-		is := peerView{peers[i], v.figures[i]}
+		is := peerView{i, peers[i], v.figures[i]}
 		meta := v.seen[is]
 		if meta == nil {
 			if len(v.seen) >= maxSeen {
 				clear(v.seen)
 			}
-			meta = m.lazyMeta(m.peerTable(i, is.peer, &is.figures))
+			meta = m.lazyMeta(m.peerTable(&is))
 			v.seen[is] = meta
 		}
 		return meta
 	})
 }
 
-func (m *machine) peerTable(i int, p *upstream.Peer, f *upstream.Figures) *lua.LTable {
+func (m *machine) peerTable(is *peerView) *lua.LTable {
+	p, f := is.peer, &is.figures
 	t := m.L.CreateTable(0, 12)
 	num := func(name string, n int) { t.RawSetString(name, lua.LNumber(n)) }
-	num("id", i)
+	num("id", is.id)
 	t.RawSetString("name", lua.LString(p.Name))
 	num("weight", p.Weight())
 	num("current_weight", f.Current)
@@ -182,9 +184,9 @@ func (m *machine) setPeerDown(L *lua.LState, groups *upstream.Groups) int {
 	if g == nil {
 		return fail(L, "upstream not found")
 	}
-	peers := g.Primary
+	peers := g.Peers().Primary
 	if L.ToBool(2) {
-		if peers = g.Backup; len(peers) == 0 {
+		if peers = g.Peers().Backup; len(peers) == 0 {
 			return fail(L, "no backup peers")
 		}
 	}
