@@ -72,7 +72,7 @@ func TestMetricsCountRequestsByServerAndClass(t *testing.T) {
 	}
 	http.Get("http://" + front + "/x")
 	http.DefaultClient.CloseIdleConnections()
-	p := s.groups()[0].Peers[0]
+	p := s.groups()[0].Peers().All[0]
 	p.Stats.Observe(3 * time.Millisecond)
 	p.Stats.Classes[5].Add(2)
 	if _, err := s.Server.Reload(); err != nil { // counters live on

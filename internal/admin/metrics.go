@@ -76,7 +76,7 @@ func (s *Server) checkFamilies() []family {
 			healthcheck.Of(s.Server.Build()).Each(func(r healthcheck.Report) {
 				if k := (key{r.Peer.State, r.Check}); !seen[k] {
 					seen[k] = true
-					f(p, &r, []string{"upstream", r.Group.Name, "peer", r.Peer.Label, "check", strconv.Itoa(s.checkNumber(&r))})
+					f(p, &r, []string{"upstream", r.Group.Name, "peer", string(r.Peer.Name), "check", strconv.Itoa(s.checkNumber(&r))})
 				}
 			})
 		}
@@ -144,6 +144,13 @@ func (s *Server) stickyFamilies() []family {
 					}
 				}
 			})},
+		{"limpet_sticky_clients", "gauge", "upstream, peer",
+			"Distinct clients, by address and user agent, that came to the peer in the last ten minutes; an estimate that is exact at 0.",
+			s.eachPeer(func(p *page, g *upstream.Group, peer *upstream.Peer, l []string) {
+				if st := sticky.Of(g); st != nil {
+					p.add(int64(st.Clients(peer, defaultWindow)), l...)
+				}
+			})},
 	}
 }
 
@@ -192,12 +199,16 @@ func (s *Server) eachServer(f func(p *page, v *metrics.Server)) func(*page) {
 }
 
 // eachPeer writes for each peer of each group; l are its labels, to be appended to.
-// The second peer of an address has " #2" behind it.
 func (s *Server) eachPeer(f func(p *page, g *upstream.Group, peer *upstream.Peer, l []string)) func(*page) {
 	return func(p *page) {
 		for _, g := range s.groups() {
-			for _, peer := range g.Peers {
-				f(p, g, peer, []string{"upstream", g.Name, "peer", peer.Label})
+			times := make(map[string]int) // servers of one address are told apart
+			for _, peer := range g.Peers().All {
+				name := string(peer.Name)
+				if times[name]++; times[name] > 1 {
+					name += " #" + strconv.Itoa(times[name])
+				}
+				f(p, g, peer, []string{"upstream", g.Name, "peer", name})
 			}
 		}
 	}

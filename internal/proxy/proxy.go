@@ -281,8 +281,14 @@ func (x *exchange) noPeer() ngx.Outcome {
 // changed reports whether the try at hand is the first one of another group.
 func (x *exchange) changed() bool { return x.s.Number == 1 && len(x.r.Tries) > 0 }
 
-// mayRepeat reports whether the request can be sent again as it was.
-func (x *exchange) mayRepeat() bool { return !x.bodySent && x.idempotent() }
+// mayRepeat reports whether the request can be sent again as it was, after a kept
+// connection was found closed: when nothing of it went out, or by nginx's rule.
+func (x *exchange) mayRepeat() bool {
+	if x.sent == 0 {
+		return true
+	}
+	return !x.bodySent && x.idempotent() && x.h.conf.NextUpstream.V&(nextOff|nextError) == nextError
+}
 
 // idempotent reports the methods that are repeated after a request was sent, by nginx's rule.
 func (x *exchange) idempotent() bool {
@@ -358,6 +364,7 @@ func (x *exchange) try(p *upstream.Peer) (ngx.Outcome, failure) {
 		return 0, fail
 	}
 	x.lastTry().Header = time.Since(x.begun)
+	x.s.Headed()
 	if class := statusClass(x.line.Status); class != 0 && x.mayAsk(class, true, 1) {
 		return 0, failure{class: class, status: x.line.Status}
 	}
@@ -423,11 +430,18 @@ func (x *exchange) connect(p *upstream.Peer) failure {
 	c := x.h.conf
 	x.kept = false
 	if k := x.to.group.Kept; k != nil {
-		if l, ok := k.Get(p, x.keptKey()); ok {
-			x.link, x.kept = l, true
-			x.guard(l.Conn)
-			x.arm()
-			return failure{}
+		for {
+			l, ok := k.Get(p, x.keptKey())
+			if !ok {
+				break
+			}
+			if x.atOnce() || l.Conn.Fresh() {
+				x.link, x.kept = l, true
+				x.guard(l.Conn)
+				x.arm()
+				return failure{}
+			}
+			l.Conn.Close()
 		}
 	}
 	opt := tcp.DialOptions{

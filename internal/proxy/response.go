@@ -258,7 +258,7 @@ func (x *exchange) deliver(p *upstream.Peer) ngx.Outcome {
 		return x.accelRedirect()
 	}
 	x.takeHead()
-	if s := x.to.group.Sticky; s != nil {
+	if s := x.s.Peers.Sticky; s != nil {
 		s.Answered(&x.s, p)
 	}
 	if x.line.Status == 101 {

@@ -29,6 +29,7 @@ import (
 	"limpet/internal/stubstatus"
 	"limpet/internal/subfilter"
 	"limpet/internal/tlsconf"
+	"limpet/internal/unsupported"
 	"limpet/internal/userid"
 	"limpet/sticky"
 	"limpet/upstream"
@@ -78,5 +79,6 @@ func (opt *Options) modules() []ngx.Module {
 		gzip.Module(),
 		static.Ranges(),
 	)
+	ms = append(ms, unsupported.Module(opt.WarnUnsupported))
 	return append(ms, ngx.VarModule(ms))
 }

@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -27,6 +28,8 @@ var (
 	ErrWouldBlock error = &netError{"operation would block", false, true}
 	// ErrHangup says that the client, on whose behalf the operation waited, has gone.
 	ErrHangup = errors.New("client closed connection")
+	// ErrStale says that a kept connection can't be used any more.
+	ErrStale = errors.New("connection is stale")
 	// ErrAborted says that Abort was called.
 	ErrAborted = errors.New("connection aborted")
 )
@@ -67,6 +70,8 @@ type Conn struct {
 	in     reader
 	out    writer
 	addrs  addrs
+	// touched is when a tunnel last wrote, in Unix nanoseconds.
+	touched atomic.Int64
 
 	mu          sync.Mutex // guards what follows, and that no deadline is set after an interruption
 	interrupted error      // why every wait fails from now on
@@ -185,10 +190,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 // Fresh says whether a connection kept idle can still be used: its peer hasn't closed it and hasn't sent a byte that
 // nobody asked for.
 func (c *Conn) Fresh() bool {
-	c.mu.Lock()
-	bad := c.interrupted != nil || c.hungup
-	c.mu.Unlock()
-	if bad || len(c.pushed) > 0 {
+	if !c.usable() {
 		return false
 	}
 	if c.tls != nil || c.raw == nil {
@@ -199,6 +201,13 @@ func (c *Conn) Fresh() bool {
 	_, err := c.waitRead()
 	c.in.try = false
 	return err == ErrWouldBlock
+}
+
+// usable is Fresh without a look at the socket.
+func (c *Conn) usable() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.interrupted == nil && !c.hungup && len(c.pushed) == 0
 }
 
 // CloseWrite ends the stream towards the peer.

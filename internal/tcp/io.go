@@ -17,8 +17,8 @@ const (
 	opPlain     op = iota // recvfrom, sendto
 	opPeek                // recvfrom that takes nothing
 	opWait                // opPeek once, then the poller's word is enough
-	opExchange            // sendmsg, then recvfrom once there is something
-	opWriteWait           // sendmsg, then as opWait
+	opExchange            // opPeek, sendmsg, then recvfrom once there is something
+	opWriteWait           // sendmsg, opPeek, then the poller's word is enough
 	opSplice              // splice to or from a pipe
 	opVector              // sendmsg
 	opSendFile            // sendfile
@@ -33,6 +33,7 @@ type reader struct {
 	try  bool // don't wait
 	// waited says that the callback was called before in this operation: opWait, opExchange.
 	waited bool
+	quiet  bool        // opExchange: nothing may have come before
 	sent   func() bool // opWriteWait
 	buf    []byte
 	pipe   int // opSplice
@@ -84,12 +85,7 @@ func (c *Conn) waitRead() (int, error) {
 		if err == nil {
 			err = in.err
 		} else if err = c.late(&in.side, err); err == nil {
-			if in.op == opWriteWait && in.waited {
-				in.op = opWait // it was written
-			}
-			if in.op == opWait {
-				in.waited = false // the deadline woke the wait, not the peer
-			}
+			in.again()
 			continue
 		} else if in.try && err == ErrTimeout {
 			err = ErrWouldBlock
@@ -99,6 +95,14 @@ func (c *Conn) waitRead() (int, error) {
 			return 0, err
 		}
 		return in.n, nil
+	}
+}
+
+// again prepares for waiting anew behind a deadline that was earlier than due: what
+// the poller told meanwhile is forgotten then, so the socket has to be looked at.
+func (in *reader) again() {
+	if in.waited && (in.op == opWait || in.op == opWriteWait) {
+		in.op, in.waited = opWait, false
 	}
 }
 
@@ -129,16 +133,23 @@ func (c *Conn) readReady(fd uintptr) bool {
 				in.err = ErrAborted
 				return true
 			}
-			// What came before the poller was told is seen only by looking.
+			// What came since the last read woke nobody.
 			n, _, e = syscall.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&c.one)), 1, unix.MSG_PEEK, 0, 0)
 		case opExchange:
 			if !in.waited {
 				in.waited = true
+				silent := c.silent(fd)
+				if in.quiet && !silent {
+					in.err = ErrStale
+					return true
+				}
 				if !c.sendNow(fd) {
 					return true
 				}
-				in.err = c.arm(&in.side)
-				return in.err != nil
+				if silent {
+					in.err = c.arm(&in.side)
+					return in.err != nil
+				}
 			}
 			n, _, e = syscall.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(in.buf))), uintptr(len(in.buf)), 0, 0, 0)
 		case opSplice:
