@@ -488,12 +488,16 @@ func or(asked, own time.Duration) time.Duration {
 	return own
 }
 
-// keptKey tells apart the kept connections of scripts' hosts, too.
+// keptKey tells apart the kept connections of scripts' hosts, and of names and certificates by variables, too.
 func (x *exchange) keptKey() uint64 {
-	if x.s.Asked.Host == "" {
+	dynamic := x.to.tls && x.h.tls.dynamic
+	if x.s.Asked.Host == "" && !dynamic {
 		return x.h.key
 	}
 	f := fnv.New64a()
+	if dynamic {
+		x.h.tls.identify(f, x)
+	}
 	f.Write([]byte(x.s.Asked.Host))
 	return x.h.key ^ f.Sum64()
 }
