@@ -228,7 +228,7 @@ func TestUserIsHonoured(t *testing.T) {
 	main := "user nobody " + group.Name + ";"
 	os.Chmod(in.dir, 0o700) // root's alone
 	in.configure("one", main)
-	pid := in.start("--watch=false")
+	pid := in.start("--watch=false", "--admin", "unix:"+in.dir+"/admin")
 	if got := in.get(); got != "one" {
 		t.Fatal(got)
 	}
@@ -253,6 +253,9 @@ func TestUserIsHonoured(t *testing.T) {
 	in.eventually("the new log", func() bool { _, err := os.Stat(in.dir + "/logs/error.log"); return err == nil })
 	in.signal("quit")
 	in.eventually("the end", in.ended(pid)) // the pid file was root's
+	if _, err := os.Lstat(in.dir + "/admin"); err == nil {
+		t.Error("the socket of --admin is left")
+	}
 }
 
 func TestForegroundEndsByInterrupt(t *testing.T) {
