@@ -99,7 +99,6 @@ func differences() map[string]string {
 		"keepalive_timeout":          "nginx has two: 60s in an upstream, which the table takes for the one of http",
 		"proxy_ssl_name":             "unset, it is the host of proxy_pass or a script's",
 		"proxy_set_header":           "the default fields are built in",
-		"proxy_ssl_name":             "the default is proxy_pass' host",
 		"proxy_busy_buffers_size":    "the default follows proxy_buffer_size",
 		"proxy_temp_file_write_size": "the default follows proxy_buffer_size",
 		"error_log":                  "the default follows -e",
