@@ -9,9 +9,8 @@ import (
 	"syscall"
 )
 
-// Handshake words a failed handshake as OpenSSL and nginx do, behind "SSL_do_handshake() failed": the text
-// in brackets, and the level that nginx logs it at ("info" or "crit"). For a peer that closed the
-// connection the text is "peer closed connection in SSL handshake" and stands alone.
+// Handshake words a failed handshake as OpenSSL and nginx do: what stands in brackets behind
+// "SSL_do_handshake() failed", or, for a peer that closed the connection, what stands alone.
 func Handshake(err error) (text string, alone bool) {
 	var record tls.RecordHeaderError
 	var no syscall.Errno
@@ -19,7 +18,7 @@ func Handshake(err error) (text string, alone bool) {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return "peer closed connection in SSL handshake", true
 	case errors.As(err, &no):
-		return fmt.Sprintf("(%d: %s)", int(no), capital(no.Error())), true
+		return fmt.Sprintf("peer closed connection in SSL handshake (%d: %s)", int(no), capital(no.Error())), true
 	case errors.As(err, &record):
 		return "SSL: error:0A00010B:SSL routines::wrong version number", false
 	}

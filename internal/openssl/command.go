@@ -10,6 +10,7 @@ import (
 // Command is what an SSL_CONF_cmd command changes; zero fields change nothing.
 // https://docs.openssl.org/master/man3/SSL_CONF_cmd/
 type Command struct {
+	Text             string // as written
 	Min, Max         uint16
 	Ciphers          *Ciphers
 	Curves           []tls.CurveID
@@ -21,7 +22,7 @@ type Command struct {
 // ParseCommand reads a command as ssl_conf_command and proxy_ssl_conf_command take it. The error is
 // nginx's message; for what crypto/tls can't do it says so.
 func ParseCommand(name, value string) (Command, error) {
-	var c Command
+	c := Command{Text: name + " " + value}
 	bad := func(text string) (Command, error) {
 		return Command{}, failed(fmt.Sprintf(`SSL_CONF_cmd("%s", "%s")`, name, value), text)
 	}

@@ -11,9 +11,11 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
 	"os"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Texts of OpenSSL 3.0 that several functions use.
@@ -46,12 +48,18 @@ func FileError(name, mode string, err error) string {
 // failed is nginx's text for a failed call of OpenSSL.
 func failed(call, text string) error { return fmt.Errorf("%s failed (SSL: %s)", call, text) }
 
-// Source returns the text of a PEM file, or of a value that begins with data:. The error is nginx's.
-func Source(name string) ([]byte, error) {
+// Reader reads a file whole.
+type Reader func(name string) ([]byte, error)
+
+// ReadFile is the Reader of os.ReadFile.
+func ReadFile(name string) ([]byte, error) { return os.ReadFile(name) }
+
+// source returns the text of a PEM file, or of a value that begins with data:. The error is nginx's.
+func source(read Reader, name string) ([]byte, error) {
 	if text, ok := strings.CutPrefix(name, "data:"); ok {
 		return []byte(text), nil
 	}
-	text, err := os.ReadFile(name)
+	text, err := read(name)
 	if err != nil {
 		return nil, failed("BIO_new_file()", FileError(name, "r", err))
 	}
@@ -103,26 +111,25 @@ func parseCertificate(block *pem.Block) (*x509.Certificate, error) {
 	return x509.ParseCertificate(der)
 }
 
-// Key reads the first private key of a PEM text, trying the passwords in turn where it is
-// encrypted. The error is nginx's text behind `cannot load certificate key "...": `.
-func Key(text []byte, passwords [][]byte) (crypto.Signer, error) {
+// key reads the first private key of a PEM text, trying the passwords in turn where it is encrypted.
+func key(text []byte, passwords [][]byte) (key crypto.Signer, encrypted bool, err error) {
 	const call = "PEM_read_bio_PrivateKey()"
 	for {
 		var block *pem.Block
 		if block, text = pem.Decode(text); block == nil {
-			return nil, failed(call, noKey)
+			return nil, false, failed(call, noKey)
 		}
 		if !strings.HasSuffix(block.Type, "PRIVATE KEY") {
 			continue
 		}
 		if isEncrypted(block) {
-			return decryptKey(block, passwords)
+			key, err = decryptKey(block, passwords)
+			return key, true, err
 		}
-		key, err := parseKey(block.Type, block.Bytes)
-		if err != nil {
-			return nil, failed(call, noKey)
+		if key, err = parseKey(block.Type, block.Bytes); err != nil {
+			return nil, false, failed(call, noKey)
 		}
-		return key, nil
+		return key, false, nil
 	}
 }
 
@@ -194,50 +201,75 @@ func Passwords(name string) ([][]byte, error) {
 
 // Pair loads a certificate with its chain and its key by name: files, data:PEM, or a key as
 // store:FILE or store:file:FILE. The error is nginx's whole message.
-func Pair(cert, key string, passwords [][]byte) (*tls.Certificate, error) {
-	text, err := Source(cert)
+func Pair(read Reader, cert, key string, passwords [][]byte) (*tls.Certificate, error) {
+	chain, err := LoadChain(read, cert)
 	if err != nil {
-		return nil, fmt.Errorf(`cannot load certificate "%s": %w`, cert, err)
+		return nil, err
 	}
-	chain, err := Chain(text)
+	signer, _, err := LoadKey(read, key, passwords)
 	if err != nil {
-		return nil, fmt.Errorf(`cannot load certificate "%s": %w`, cert, err)
+		return nil, err
 	}
-	signer, err := loadKey(key, passwords)
+	return Match(chain, signer, key)
+}
+
+// LoadChain loads a certificate with its chain, as Pair does.
+func LoadChain(read Reader, name string) ([]*x509.Certificate, error) {
+	text, err := source(read, name)
+	if err == nil {
+		var chain []*x509.Certificate
+		if chain, err = Chain(text); err == nil {
+			return chain, nil
+		}
+	}
+	return nil, fmt.Errorf(`cannot load certificate "%s": %w`, name, err)
+}
+
+// LoadKey loads a key, as Pair does, and says whether it was encrypted.
+func LoadKey(read Reader, name string, passwords [][]byte) (signer crypto.Signer, encrypted bool, err error) {
+	text, err := keySource(read, name)
+	if err == nil {
+		signer, encrypted, err = key(text, passwords)
+	}
 	if err != nil {
-		return nil, fmt.Errorf(`cannot load certificate key "%s": %w`, key, err)
+		return nil, encrypted, fmt.Errorf(`cannot load certificate key "%s": %w`, name, err)
+	}
+	return signer, encrypted, nil
+}
+
+// ErrMismatch says that a certificate and a key don't belong together.
+var ErrMismatch = errors.New(keyMismatch)
+
+// Match makes a certificate of a chain and its key; the error, which wraps ErrMismatch, names the key.
+func Match(chain []*x509.Certificate, signer crypto.Signer, name string) (*tls.Certificate, error) {
+	pub, ok := chain[0].PublicKey.(interface{ Equal(crypto.PublicKey) bool })
+	if !ok || !pub.Equal(signer.Public()) {
+		return nil, fmt.Errorf(`SSL_CTX_use_PrivateKey("%s") failed (SSL: %w)`, name, ErrMismatch)
 	}
 	pair := &tls.Certificate{PrivateKey: signer, Leaf: chain[0]}
 	for _, c := range chain {
 		pair.Certificate = append(pair.Certificate, c.Raw)
 	}
-	pub, ok := chain[0].PublicKey.(interface{ Equal(crypto.PublicKey) bool })
-	if !ok || !pub.Equal(signer.Public()) {
-		return nil, failed(fmt.Sprintf(`SSL_CTX_use_PrivateKey("%s")`, key), keyMismatch)
-	}
 	return pair, nil
 }
 
-func loadKey(name string, passwords [][]byte) (crypto.Signer, error) {
+// keySource returns the text that holds a key.
+func keySource(read Reader, name string) ([]byte, error) {
 	if rest, ok := strings.CutPrefix(name, "engine:"); ok {
 		if !strings.Contains(rest, ":") {
 			return nil, errors.New("invalid syntax")
 		}
-		return nil, errors.New("loading \"engine:...\" certificate keys is not supported")
+		return nil, errors.New(`loading "engine:..." certificate keys is not supported`)
 	}
 	if uri, ok := strings.CutPrefix(name, "store:"); ok {
-		name = strings.TrimPrefix(strings.TrimPrefix(uri, "file:"), "//")
-		text, err := os.ReadFile(name)
+		file := strings.TrimPrefix(strings.TrimPrefix(uri, "file:"), "//")
+		text, err := read(file)
 		if err != nil {
-			return nil, failed(fmt.Sprintf(`OSSL_STORE_open("%s")`, uri), FileError(name, "r", err))
+			return nil, failed(fmt.Sprintf(`OSSL_STORE_open("%s")`, uri), FileError(file, "r", err))
 		}
-		return Key(text, passwords)
+		return text, nil
 	}
-	text, err := Source(name)
-	if err != nil {
-		return nil, err
-	}
-	return Key(text, passwords)
+	return source(read, name)
 }
 
 // IsFile reports whether a name of a certificate or key is that of a file, not data:, engine: or store:.
@@ -251,9 +283,9 @@ func IsFile(name string) bool {
 }
 
 // Trusted reads the certificates of a file of certificate authorities. The error is nginx's message.
-func Trusted(name string) ([]*x509.Certificate, error) {
+func Trusted(read Reader, name string) ([]*x509.Certificate, error) {
 	call := fmt.Sprintf(`SSL_CTX_load_verify_locations("%s")`, name)
-	text, err := os.ReadFile(name)
+	text, err := read(name)
 	if err != nil {
 		return nil, failed(call, FileError(name, "r", err)+" error:05880002:x509 certificate routines::system lib")
 	}
@@ -281,14 +313,52 @@ func Trusted(name string) ([]*x509.Certificate, error) {
 	return cas, nil
 }
 
+// CRL is a certificate revocation list, of version 1 or 2. RFC 5280 section 5.
+type CRL struct {
+	// verify checks that the list was signed by an authority.
+	verify  func(issuer *x509.Certificate) error
+	issuer  []byte // raw
+	until   time.Time
+	revoked []*big.Int
+}
+
+// parseCRL parses a list; x509.ParseRevocationList takes none of version 1, which OpenSSL makes by default.
+func parseCRL(der []byte) (*CRL, error) {
+	if l, err := x509.ParseRevocationList(der); err == nil {
+		c := &CRL{verify: l.CheckSignatureFrom, issuer: l.RawIssuer, until: l.NextUpdate}
+		for _, e := range l.RevokedCertificateEntries {
+			c.revoked = append(c.revoked, e.SerialNumber)
+		}
+		return c, nil
+	}
+	//lint:ignore SA1019 see above
+	l, err := x509.ParseDERCRL(der)
+	if err != nil {
+		return nil, err
+	}
+	var tbs struct {
+		Algorithm, Issuer asn1.RawValue
+	}
+	if _, err := asn1.Unmarshal(l.TBSCertList.Raw, &tbs); err != nil {
+		return nil, err
+	}
+	c := &CRL{issuer: tbs.Issuer.FullBytes, until: l.TBSCertList.NextUpdate}
+	//lint:ignore SA1019 see above
+	c.verify = func(issuer *x509.Certificate) error { return issuer.CheckCRLSignature(l) }
+	for _, e := range l.TBSCertList.RevokedCertificates {
+		c.revoked = append(c.revoked, e.SerialNumber)
+	}
+	return c, nil
+}
+
 // CRLs reads a file of certificate revocation lists. The error is nginx's message.
-func CRLs(name string) ([]*x509.RevocationList, error) {
+func CRLs(read Reader, name string) ([]*CRL, error) {
 	call := fmt.Sprintf(`X509_LOOKUP_load_file("%s")`, name)
-	text, err := os.ReadFile(name)
+	text, err := read(name)
 	if err != nil {
 		return nil, failed(call, FileError(name, "r", err)+" error:05880002:x509 certificate routines::system lib")
 	}
-	var lists []*x509.RevocationList
+	var lists []*CRL
 	for {
 		var block *pem.Block
 		if block, text = pem.Decode(text); block == nil {
@@ -297,7 +367,7 @@ func CRLs(name string) ([]*x509.RevocationList, error) {
 		if block.Type != "X509 CRL" {
 			continue
 		}
-		l, err := x509.ParseRevocationList(block.Bytes)
+		l, err := parseCRL(block.Bytes)
 		if err != nil {
 			return nil, failed(call, badASN1)
 		}

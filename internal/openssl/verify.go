@@ -91,7 +91,7 @@ type Store struct {
 	// Trusted are the certificates of the files of authorities; nil for none.
 	Trusted []*x509.Certificate
 	// CRLs are revocation lists; with any, every certificate of a chain needs one, as nginx has it.
-	CRLs []*x509.RevocationList
+	CRLs []*CRL
 	// Depth bounds the number of intermediate certificates.
 	Depth int
 	// Usage is what the leaf must be good for.
@@ -211,32 +211,33 @@ func contains(list []*x509.Certificate, c *x509.Certificate) bool {
 	return false
 }
 
-// revoked looks every certificate of a verified chain up in the lists of its issuer.
+// revoked looks every certificate of a verified chain up in the lists of its issuer. As in nginx, the last thing wrong counts.
 func (s *Store) revoked(chain []*x509.Certificate, now time.Time) Result {
+	result := OK
 	for i, c := range chain {
 		issuer := c
 		if i+1 < len(chain) {
 			issuer = chain[i+1]
 		}
 		if r := s.lookUp(c, issuer, now); r != OK {
-			return r
+			result = r
 		}
 	}
-	return OK
+	return result
 }
 
 func (s *Store) lookUp(c, issuer *x509.Certificate, now time.Time) Result {
 	result := noCRL
 	for _, l := range s.CRLs {
-		if !bytes.Equal(l.RawIssuer, issuer.RawSubject) || l.CheckSignatureFrom(issuer) != nil {
+		if !bytes.Equal(l.issuer, issuer.RawSubject) || l.verify(issuer) != nil {
 			continue
 		}
-		if !l.NextUpdate.IsZero() && now.After(l.NextUpdate) {
+		if !l.until.IsZero() && now.After(l.until) {
 			result = crlExpired
 			continue
 		}
-		for _, e := range l.RevokedCertificateEntries {
-			if e.SerialNumber.Cmp(c.SerialNumber) == 0 {
+		for _, serial := range l.revoked {
+			if serial.Cmp(c.SerialNumber) == 0 {
 				return Revoked
 			}
 		}

@@ -81,6 +81,6 @@ func (opt *Options) modules() []ngx.Module {
 		gzip.Module(),
 		static.Ranges(),
 	)
-	ms = append(ms, unsupported.Module(opt.WarnUnsupported))
+	ms = append(ms, unsupported.Module(opt.WarnUnsupported, ms))
 	return append(ms, ngx.VarModule(ms))
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"limpet/internal/certs"
 	"limpet/internal/errlog"
 	"limpet/internal/ngx"
 	"limpet/internal/openssl"
@@ -54,9 +55,8 @@ func Accept(b *ngx.Build, at Address) (ngx.TLS, error) {
 			}
 		}
 	}
-	var err error
-	a.sessions, err = newSessions(b, a.deflt)
-	return a, err
+	a.sessions = newSessions(b, a.deflt)
+	return a, nil
 }
 
 func noCertificate(lv *conf.Level) error {
@@ -157,12 +157,12 @@ func (s *session) choose(info *tls.ClientHelloInfo) (*tls.Config, error) {
 			r = s.request()
 		}
 		r.Scope = scope
-		certs, err := s.server.load(r)
+		list, err := certs.Load(r, s.server.conf.Certificates.V, s.server.conf.Keys.V, s.server.conf.PasswordFile.V, s.server.conf.CertificateCache.V)
 		if err != nil {
 			scope.Core.ErrorLog.Printf(errlog.Error, c.ID, "%s while SSL handshaking, client: %s, server: %s", err, c.Text, c.Listener.Addr)
 			return nil, &loggedError{err}
 		}
-		cfg.Certificates = certs
+		cfg.Certificates = list
 	}
 	return cfg, nil
 }

@@ -14,25 +14,13 @@
 package tlsconf
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"time"
 
-	"limpet/internal/errlog"
-	"limpet/internal/ngx"
+	"limpet/internal/certs"
 	"limpet/internal/openssl"
 	conf "limpet/nginxconf"
-)
-
-// Words of ssl_protocols, one bit each.
-const (
-	protoSSLv2 uint32 = 1 << iota
-	protoSSLv3
-	protoTLS10
-	protoTLS11
-	protoTLS12
-	protoTLS13
 )
 
 // Words of ssl_verify_client.
@@ -45,12 +33,13 @@ const (
 
 // Conf is the module's configuration at one level.
 type Conf struct {
-	Certificates     conf.List[fileText]
-	Keys             conf.List[fileText]
-	CertificateCache conf.Opt[cacheSize]
+	Inheritable      conf.Opt[bool]
+	Certificates     conf.List[certs.File]
+	Keys             conf.List[certs.File]
+	CertificateCache conf.Opt[*certs.Cache]
 	PasswordFile     conf.Opt[[][]byte]
 	Protocols        conf.Opt[uint32]
-	Ciphers          conf.Opt[cipherString]
+	Ciphers          conf.Opt[certs.Ciphers]
 	Curves           conf.Opt[string]
 	BufferSize       conf.Opt[int64]
 	Verify           conf.Opt[int]
@@ -66,23 +55,23 @@ type Conf struct {
 	StaplingFile     conf.Opt[string]
 	Commands         conf.List[openssl.Command]
 	RejectHandshake  conf.Opt[bool]
+	ticketKeys       []*ticketKey // of TicketKeys, by Check
 }
 
 // Directives lists the directives of the module.
 func (c *Conf) Directives() []conf.Directive {
 	const in = conf.HTTPServer
 	return []conf.Directive{
-		conf.Each("ssl_certificate", in, conf.Args1, &c.Certificates, parseFileText, "Names a file with a certificate and its chain; several for several kinds of keys."),
-		conf.Each("ssl_certificate_key", in, conf.Args1, &c.Keys, parseFileText, "Names the file with a certificate's key."),
-		conf.Custom("ssl_certificate_cache", in, conf.Args123, &c.CertificateCache, parseCertificateCache, "off", "Keeps certificates whose names have variables."),
-		conf.Custom("ssl_password_file", in, conf.Args1, &c.PasswordFile, parsePasswordFile, "", "Names a file with passwords of keys, one a line."),
+		conf.Flag("ssl_object_cache_inheritable", conf.Main, &c.Inheritable, "on", "Keeps certificates, keys and lists over a reload while their files are the same by inode and time."),
+		conf.Each("ssl_certificate", in, conf.Args1, &c.Certificates, certs.ParseFile, "Names a file with a certificate and its chain; several for several kinds of keys."),
+		conf.Each("ssl_certificate_key", in, conf.Args1, &c.Keys, certs.ParseFile, "Names the file with a certificate's key."),
+		conf.Custom("ssl_certificate_cache", in, conf.Args123, &c.CertificateCache, certs.ParseCache, "off", "Keeps certificates whose names have variables."),
+		conf.Custom("ssl_password_file", in, conf.Args1, &c.PasswordFile, certs.ParsePasswords, "", "Names a file with passwords of keys, one a line."),
 		without(conf.Flag("ssl_certificate_compression", in, new(conf.Opt[bool]), "", "Accepted without effect."), "the Go TLS library doesn't compress certificates"),
 		conf.Accepted("ssl_dhparam", in, conf.Args1, "the Go TLS library has no finite-field Diffie-Hellman"),
 		conf.Custom("ssl_ecdh_curve", in, conf.Args1, &c.Curves, parseCurves, "auto", "Sets the groups for key exchange."),
-		conf.Mask("ssl_protocols", in, &c.Protocols, []conf.Word[uint32]{
-			{Name: "SSLv2", Value: protoSSLv2}, {Name: "SSLv3", Value: protoSSLv3}, {Name: "TLSv1", Value: protoTLS10}, {Name: "TLSv1.1", Value: protoTLS11},
-			{Name: "TLSv1.2", Value: protoTLS12}, {Name: "TLSv1.3", Value: protoTLS13}}, "TLSv1.2 TLSv1.3", "Sets the protocols."),
-		conf.Custom("ssl_ciphers", in, conf.Args1, &c.Ciphers, parseCiphers, "HIGH:!aNULL:!MD5", "Sets the ciphers for protocols up to TLSv1.2."),
+		conf.Mask("ssl_protocols", in, &c.Protocols, certs.Protocols(), "TLSv1.2 TLSv1.3", "Sets the protocols."),
+		conf.Custom("ssl_ciphers", in, conf.Args1, &c.Ciphers, certs.ParseCiphers, "HIGH:!aNULL:!MD5", "Sets the ciphers for protocols up to TLSv1.2."),
 		conf.Size("ssl_buffer_size", in, &c.BufferSize, "16k", "Bounds the size of a record that is sent."),
 		conf.Enum("ssl_verify_client", in, &c.Verify, []conf.Word[int]{{Name: "off", Value: verifyOff}, {Name: "on", Value: verifyOn},
 			{Name: "optional", Value: verifyOptional}, {Name: "optional_no_ca", Value: verifyOptionalNoCA}}, "off", "Asks clients for certificates and verifies them."),
@@ -98,7 +87,7 @@ func (c *Conf) Directives() []conf.Directive {
 		conf.Flag("ssl_stapling", in, &c.Stapling, "off", "Sends OCSP responses with certificates."),
 		path("ssl_stapling_file", in, &c.StaplingFile, "Names a file with the OCSP response."),
 		without(conf.Flag("ssl_early_data", in, new(conf.Opt[bool]), "", "Accepted without effect."), "the Go TLS library takes no early data; clients send it again behind the handshake"),
-		conf.Each("ssl_conf_command", in, conf.Args2, &c.Commands, parseCommand, "Runs a configuration command of OpenSSL."),
+		conf.Each("ssl_conf_command", in, conf.Args2, &c.Commands, certs.ParseCommand, "Runs a configuration command of OpenSSL."),
 		conf.Flag("ssl_reject_handshake", in, &c.RejectHandshake, "off", "Refuses handshakes of the server's names."),
 	}
 }
@@ -121,64 +110,6 @@ func path(name string, in conf.Context, field *conf.Opt[string], doc string) con
 	}, "", doc)
 }
 
-// fileText is a file name with variables, or one without, made absolute.
-type fileText struct {
-	ngx.Text
-	Raw    string // as written
-	Prefix string // of a relative name
-}
-
-func parseFileText(s *conf.Setting) (fileText, error) {
-	t, err := ngx.ParseText(s, s.Arg(0))
-	return fileText{t, s.Arg(0), s.Loader.ConfPrefix}, err
-}
-
-// static returns the absolute name when it has no variables.
-func (t *fileText) static() (string, bool) {
-	b, ok := t.Static()
-	return t.absolute(string(b)), ok
-}
-
-func (t *fileText) absolute(name string) string {
-	if !openssl.IsFile(name) || strings.HasPrefix(name, "/") {
-		return name
-	}
-	return t.Prefix + name
-}
-
-func parsePasswordFile(s *conf.Setting) ([][]byte, error) {
-	name := s.Loader.ConfPath(s.Arg(0))
-	if s.Loader.Offline {
-		return nil, nil
-	}
-	s.Loader.Watch(name)
-	pws, err := openssl.Passwords(name)
-	if err != nil {
-		return nil, fmt.Errorf(`open() "%s" failed %s`, name, errlog.Errno(err))
-	}
-	return pws, nil
-}
-
-// cipherString is the value of ssl_ciphers.
-type cipherString struct {
-	openssl.Ciphers
-	Text string
-}
-
-func parseCiphers(s *conf.Setting) (cipherString, error) {
-	cs, err := openssl.ParseCiphers(s.Arg(0))
-	if err == nil && cs.None {
-		err = errors.New(openssl.ErrNoCipher)
-	}
-	if err != nil {
-		return cipherString{}, conf.Errorf("", 0, `SSL_CTX_set_cipher_list("%s") failed (SSL: %s)`, s.Arg(0), err)
-	}
-	if len(cs.Missing) > 0 {
-		s.Note(`ciphers in "%s" that aren't available are left out: %s`, s.Name, strings.Join(cs.Missing, ":"))
-	}
-	return cipherString{cs, s.Arg(0)}, nil
-}
-
 func parseCurves(s *conf.Setting) (string, error) {
 	ids, missing, err := openssl.ParseCurves(s.Arg(0))
 	if err != nil {
@@ -193,18 +124,21 @@ func parseCurves(s *conf.Setting) (string, error) {
 	return s.Arg(0), nil
 }
 
-func parseCommand(s *conf.Setting) (openssl.Command, error) {
-	c, err := openssl.ParseCommand(s.Arg(0), s.Arg(1))
-	if err != nil {
-		return c, conf.Errorf("", 0, "%s", err)
+// Check reads the files of ssl_session_ticket_key.
+func (c *Conf) Check(lv *conf.Level) error {
+	if lv.Context&conf.HTTPServer == 0 || lv.Loader().Offline {
+		return nil
 	}
-	if c.Certificate != "" {
-		c.Certificate = s.Loader.ConfPath(c.Certificate)
+	c.ticketKeys = nil
+	for _, name := range c.TicketKeys.V {
+		lv.Loader().Watch(name)
+		k, err := readTicketKey(name)
+		if err != nil {
+			return err
+		}
+		c.ticketKeys = append(c.ticketKeys, k)
 	}
-	if c.Key != "" {
-		c.Key = s.Loader.ConfPath(c.Key)
-	}
-	return c, nil
+	return nil
 }
 
 // sessionCache is the value of ssl_session_cache.
@@ -242,45 +176,6 @@ func parseSessionCache(s *conf.Setting) (sessionCache, error) {
 		default:
 			return c, bad
 		}
-	}
-	return c, nil
-}
-
-// cacheSize is the value of ssl_certificate_cache; the zero value is off.
-type cacheSize struct {
-	Max             int
-	Inactive, Valid time.Duration
-}
-
-func parseCertificateCache(s *conf.Setting) (cacheSize, error) {
-	c := cacheSize{Inactive: 10 * time.Second, Valid: time.Minute}
-	off := false
-	for i := range s.Args {
-		arg := s.Arg(i)
-		name, value, _ := strings.Cut(arg, "=")
-		ok := true
-		switch {
-		case arg == "off":
-			off = true
-		case name == "max":
-			c.Max, ok = conf.ParseNum(value)
-			ok = ok && c.Max > 0
-		case name == "inactive":
-			c.Inactive, ok = conf.ParseTime(value, false)
-		case name == "valid":
-			c.Valid, ok = conf.ParseTime(value, false)
-		default:
-			ok = false
-		}
-		if !ok {
-			return c, fmt.Errorf(`invalid parameter "%s"`, arg)
-		}
-	}
-	switch {
-	case off:
-		return cacheSize{}, nil
-	case c.Max == 0:
-		return c, fmt.Errorf(`"%s" must have the "max" parameter`, s.Name)
 	}
 	return c, nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"limpet/internal/certs"
 	"limpet/internal/ngx"
 	"limpet/internal/openssl"
 	conf "limpet/nginxconf"
@@ -18,7 +19,6 @@ type server struct {
 	config *tls.Config
 	// dynamic says that names of certificates have variables.
 	dynamic bool
-	certs   *certCache
 	reject  bool
 	store   *openssl.Store // nil unless clients are verified
 	// context tells sessions apart that may not be resumed under each other's server.
@@ -46,6 +46,7 @@ func Module() ngx.Module {
 func buildAll(b *ngx.Build) error {
 	all := ngx.Shared[servers](b)
 	all.by = make(map[*conf.Level]*server)
+	ngx.Shared[certs.Inherit](b).Off = !conf.Of[*Conf](b.Config.Root).Inheritable.V
 	for _, http := range b.Config.Root.Inner {
 		if http.Context != conf.HTTP {
 			continue
@@ -68,11 +69,11 @@ func buildAll(b *ngx.Build) error {
 
 // newServer makes the settings of a server; nil when it has no certificate and doesn't reject handshakes either.
 func newServer(b *ngx.Build, c *Conf) (*server, error) {
-	certs, keys := c.Certificates.V, c.Keys.V
-	if len(certs) > len(keys) {
-		return nil, fmt.Errorf(`no "ssl_certificate_key" is defined for certificate "%s"`, certs[len(certs)-1].Raw)
+	list := c.Certificates.V
+	if len(list) > len(c.Keys.V) {
+		return nil, fmt.Errorf(`no "ssl_certificate_key" is defined for certificate "%s"`, list[len(list)-1].Raw)
 	}
-	if len(certs) == 0 && !c.RejectHandshake.V {
+	if len(list) == 0 && !c.RejectHandshake.V {
 		return nil, nil
 	}
 	s := &server{conf: c, reject: c.RejectHandshake.V}
@@ -81,8 +82,8 @@ func newServer(b *ngx.Build, c *Conf) (*server, error) {
 	}
 	s.config = &tls.Config{CipherSuites: c.Ciphers.V.Suites, DynamicRecordSizingDisabled: true}
 	s.config.CurvePreferences, _, _ = openssl.ParseCurves(c.Curves.V)
-	if err := s.protocols(); err != nil {
-		return nil, err
+	if err := certs.SetProtocols(s.config, c.Protocols.V); err != nil {
+		return nil, fmt.Errorf(`"ssl_protocols": %w`, err)
 	}
 	if err := s.certificates(b); err != nil {
 		return nil, err
@@ -96,20 +97,6 @@ func newServer(b *ngx.Build, c *Conf) (*server, error) {
 	return s, s.commands(b)
 }
 
-// protocols takes ssl_protocols over.
-func (s *server) protocols() error {
-	on := make(map[uint16]bool)
-	for i, v := range [...]uint16{tls.VersionTLS10, tls.VersionTLS11, tls.VersionTLS12, tls.VersionTLS13} {
-		on[v] = s.conf.Protocols.V&(protoTLS10<<i) != 0
-	}
-	min, max, err := openssl.Range(on)
-	if err != nil {
-		return fmt.Errorf(`"ssl_protocols": %w`, err)
-	}
-	s.config.MinVersion, s.config.MaxVersion = min, max
-	return nil
-}
-
 // certificates loads what has no variables in its name.
 func (s *server) certificates(b *ngx.Build) error {
 	c := s.conf
@@ -119,27 +106,19 @@ func (s *server) certificates(b *ngx.Build) error {
 		_, keyOK := c.Keys.V[i].Static()
 		s.dynamic = s.dynamic || !ok || !keyOK
 	}
-	if s.dynamic {
-		s.certs = newCertCache(c.CertificateCache.V)
-	}
 	for i := range c.Certificates.V {
 		if s.dynamic {
 			h.Write([]byte(c.Certificates.V[i].Raw + "\x00"))
 			continue
 		}
-		cert, _ := c.Certificates.V[i].static()
-		key, _ := c.Keys.V[i].static()
-		for _, name := range [...]string{cert, key} {
-			if openssl.IsFile(name) {
-				b.Watch(name)
-			}
-		}
-		pair, err := openssl.Pair(cert, key, c.PasswordFile.V)
+		cert, _ := c.Certificates.V[i].Static()
+		key, _ := c.Keys.V[i].Static()
+		pair, err := certs.Of(b).Pair(cert, key, c.PasswordFile.V)
 		if err != nil {
 			return err
 		}
 		h.Write(pair.Certificate[0])
-		s.config.Certificates = append(s.config.Certificates, *pair)
+		s.config.Certificates = certs.Put(s.config.Certificates, pair)
 	}
 	h.Sum(s.context[:0])
 	return nil
@@ -158,8 +137,7 @@ func (s *server) verification(b *ngx.Build) error {
 		if name == "" {
 			continue
 		}
-		b.Watch(name)
-		cas, err := openssl.Trusted(name)
+		cas, err := certs.Of(b).Trusted(name)
 		if err != nil {
 			return err
 		}
@@ -174,8 +152,7 @@ func (s *server) verification(b *ngx.Build) error {
 		}
 	}
 	if c.CRL.V != "" {
-		b.Watch(c.CRL.V)
-		lists, err := openssl.CRLs(c.CRL.V)
+		lists, err := certs.Of(b).CRLs(c.CRL.V)
 		if err != nil {
 			return err
 		}
@@ -191,42 +168,11 @@ func (s *server) verification(b *ngx.Build) error {
 
 // commands runs ssl_conf_command.
 func (s *server) commands(b *ngx.Build) error {
-	cert, key := "", ""
-	for _, cmd := range s.conf.Commands.V {
-		if cmd.Min != 0 {
-			s.config.MinVersion = cmd.Min
-		}
-		if cmd.Max != 0 {
-			s.config.MaxVersion = cmd.Max
-		}
-		if cmd.Ciphers != nil {
-			s.config.CipherSuites = cmd.Ciphers.Suites
-		}
-		if cmd.Curves != nil {
-			s.config.CurvePreferences = cmd.Curves
-		}
-		if cmd.Certificate != "" {
-			cert = cmd.Certificate
-		}
-		if cmd.Key != "" {
-			key = cmd.Key
-		}
+	pair, err := certs.Run(b, s.config, s.conf.Commands.V, s.conf.PasswordFile.V)
+	if pair != nil {
+		s.config.Certificates = certs.Put(s.config.Certificates, pair)
 	}
-	if cert == "" && key == "" {
-		return nil
-	}
-	if key == "" {
-		key = cert
-	}
-	b.Watch(cert)
-	b.Watch(key)
-	pair, err := openssl.Pair(cert, key, s.conf.PasswordFile.V)
-	if err != nil {
-		return err
-	}
-	// The last certificate of a kind of key is the one in force.
-	s.config.Certificates = append([]tls.Certificate{*pair}, s.config.Certificates...)
-	return nil
+	return err
 }
 
 // tickets reports whether sessions are resumed by tickets.

@@ -16,7 +16,6 @@ import (
 
 	"limpet/internal/errlog"
 	"limpet/internal/ngx"
-	conf "limpet/nginxconf"
 )
 
 // sessions is how the sessions of an address are resumed: by tickets, or by
@@ -29,7 +28,7 @@ type sessions struct {
 }
 
 // newSessions sets resumption up by the default server of an address. Keys and kept sessions live on over reloads.
-func newSessions(b *ngx.Build, s *server) (*sessions, error) {
+func newSessions(b *ngx.Build, s *server) *sessions {
 	c := s.conf
 	ss := &sessions{timeout: c.SessionTimeout.V}
 	id := hex.EncodeToString(s.context[:])
@@ -40,21 +39,14 @@ func newSessions(b *ngx.Build, s *server) (*sessions, error) {
 	}
 	switch {
 	case !s.tickets() || b.Offline:
-	case len(c.TicketKeys.V) > 0:
-		ss.keys, ss.static = &ring{}, true
-		for _, name := range c.TicketKeys.V {
-			k, err := readTicketKey(b, name)
-			if err != nil {
-				return nil, err
-			}
-			ss.keys.keys = append(ss.keys.keys, k)
-		}
+	case len(c.ticketKeys) > 0:
+		ss.keys, ss.static = &ring{keys: c.ticketKeys}, true
 	case ss.zone != nil:
 		ss.keys = &ss.zone.ring
 	default:
 		ss.keys = ngx.Keep(b, "ssl tickets "+id, func() *ring { return &ring{} })
 	}
-	return ss, nil
+	return ss
 }
 
 // attach makes the session of s one that can be resumed.
@@ -140,22 +132,21 @@ type ticketKey struct {
 }
 
 // readTicketKey reads a file of 48 or 80 bytes: name, key of the MAC, key of the cipher.
-func readTicketKey(b *ngx.Build, name string) (*ticketKey, error) {
-	b.Watch(name)
+func readTicketKey(name string) (*ticketKey, error) {
 	text, err := os.ReadFile(name)
 	if err != nil {
-		return nil, conf.Errorf("", 0, `open() "%s" failed %s`, name, errlog.Errno(err))
+		return nil, fmt.Errorf(`open() "%s" failed %s`, name, errlog.Errno(err))
 	}
 	k := &ticketKey{}
 	switch len(text) {
 	case 48:
-		k.mac, k.block = text[16:32], nil
+		k.mac = text[16:32]
 		k.block, err = aes.NewCipher(text[32:])
 	case 80:
 		k.mac = text[16:48]
 		k.block, err = aes.NewCipher(text[48:])
 	default:
-		err = conf.Errorf("", 0, `"%s" must be 48 or 80 bytes`, name)
+		err = fmt.Errorf(`"%s" must be 48 or 80 bytes`, name)
 	}
 	copy(k.name[:], text)
 	return k, err
