@@ -22,6 +22,14 @@ type options struct {
 	server.Options
 }
 
+// server returns the options of the configuration.
+func (o *options) server(lay layout) server.Options {
+	opt := o.Options
+	opt.ConfFile, opt.Prefix, opt.Globals = lay.conf, lay.prefix, o.globals
+	opt.ErrorLog, opt.Defaults = lay.errorLog, lay.defaults
+	return opt
+}
+
 // parseOptions reads the command line: nginx's options in nginx's own forms (-tq,
 // -cFILE, -c FILE), limpet's behind two dashes. The error is in nginx's words.
 func parseOptions(args []string) (*options, error) {

@@ -42,6 +42,7 @@ const helpText = `Usage: limpet [-?hvVtTq] [-s signal] [-p prefix]
        limpet status [UPSTREAM] --admin ADDR
        limpet drain UPSTREAM SERVER --admin ADDR [--wait] [--timeout D] [--window D]
        limpet undrain UPSTREAM SERVER --admin ADDR
+       limpet cookie UPSTREAM [option]...
 
 Options:
   -?,-h         : this help
@@ -70,6 +71,7 @@ limpet's own:
   --sticky-legacy NAME,.. : cookie names to look under besides the configured one
 
 limpet demo runs three backends and a configuration in front of them, and says what to try.
-limpet status, drain and undrain ask a limpet that runs; each tells more under -h.
+limpet status, drain and undrain ask a limpet that runs, limpet cookie shows which cookies
+name a server; each tells more under -h.
 
 `

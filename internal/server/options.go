@@ -145,6 +145,22 @@ func Test(opt Options) (config *nginxconf.Config, syntax bool, err error) {
 	return config, true, err
 }
 
+// Look builds a configuration as Test does, to be looked at: what modules share is
+// there, logs and the like are closed again.
+func Look(opt Options) (*ngx.Build, *nginxconf.Config, error) {
+	opt.Test = true
+	config, err := Load(opt)
+	if err != nil {
+		return nil, config, err
+	}
+	snap, err := build(opt, config, shared{new(errlog.Files), new(ngx.Stats)}, nil)
+	if err != nil {
+		return nil, config, err
+	}
+	snap.build.Undo()
+	return snap.build, config, nil
+}
+
 var errNoEvents = nginxconf.Errorf("", 0, `no "events" section in configuration`)
 
 // testPid says whether the pid file can be written; nginx leaves an empty one behind, limpet none.
