@@ -21,6 +21,7 @@
 package lua
 
 import (
+	"crypto/x509"
 	"sync"
 	"sync/atomic"
 
@@ -69,6 +70,7 @@ type runtime struct {
 	workers    int
 	maxPending int
 	maxRunning int
+	trusted    *x509.CertPool // lua_ssl_trusted_certificate of http
 	dicts      map[string]*dict
 	stats      *Stats
 	files      fileCache
@@ -123,7 +125,7 @@ func start(b *ngx.Build) error {
 	}
 	rt.path = packagePath(c.PackagePath.V, rt.prefix)
 	rt.init, rt.initWorker, rt.exitWorker = c.Init.V, c.InitWorker.V, c.ExitWorker.V
-	rt.maxPending, rt.maxRunning = c.MaxPending.V, c.MaxRunning.V
+	rt.maxPending, rt.maxRunning, rt.trusted = c.MaxPending.V, c.MaxRunning.V, c.Trusted.V
 	b.OnStart(func() { close(rt.begun) })
 	b.OnUndo(rt.stop)
 	b.OnRetire(rt.retire)
