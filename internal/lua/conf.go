@@ -40,6 +40,8 @@ type Conf struct {
 	BodyFilter    nginxconf.Opt[*script]
 	Log           nginxconf.Opt[*script]
 
+	codes []*code // of the root: all that the file holds or names
+
 	balancer bool // of an upstream block: one was seen
 }
 

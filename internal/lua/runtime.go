@@ -126,6 +126,7 @@ func start(b *ngx.Build) error {
 	rt.path = packagePath(c.PackagePath.V, rt.prefix)
 	rt.init, rt.initWorker, rt.exitWorker = c.Init.V, c.InitWorker.V, c.ExitWorker.V
 	rt.maxPending, rt.maxRunning, rt.trusted = c.MaxPending.V, c.MaxRunning.V, c.Trusted.V
+	rt.watchModules(nginxconf.Of[*Conf](b.Config.Root).codes)
 	b.OnStart(func() { close(rt.begun) })
 	b.OnUndo(rt.stop)
 	b.OnRetire(rt.retire)
