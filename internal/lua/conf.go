@@ -245,4 +245,6 @@ const (
 	requestTime   = 10 * time.Second // of running, not of sleeping
 	initTime      = 60 * time.Second
 	maxString     = 64 << 20 // bytes of a string that Lua makes
+	longString    = 1 << 20
+	maxHeap       = 512 << 20 // bytes that the process may grow by while a script runs
 )

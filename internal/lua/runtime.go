@@ -17,7 +17,7 @@
 // There is no ngx.socket, no ffi, no os and io but for the time, no
 // ssl_*_by_lua; uses of sockets and ffi that can be seen are refused when the
 // configuration is read. A script is stopped after a number of instructions or
-// seconds. What a state may allocate is bounded by string only.
+// seconds, or when the process's memory has grown too much while it ran.
 package lua
 
 import (
