@@ -21,6 +21,8 @@ const (
 	defaultWindow = 1<<16 - 1
 	// connWindow bounds what all streams of a connection hold of bodies that nobody has read yet.
 	connWindow = 8 << 20
+	// maxReadFrame bounds a client's frames.
+	maxReadFrame = 64 << 10
 	// queueLimit is how much a stream may leave to be sent by another one's write before it waits.
 	queueLimit = 256 << 10
 )
@@ -61,9 +63,12 @@ type Conn struct {
 	out, spare []byte
 	writing    bool
 	goaway     bool // was sent: no new streams
-	closing    bool // nothing is sent any more: what comes is dropped
-	gone       error
-	idle       *time.Timer
+	headerLate bool // the header at hand took too long
+	// headerTimer bounds the time of the header at hand.
+	headerTimer *time.Timer
+	closing     bool // nothing is sent any more: what comes is dropped
+	gone        error
+	idle        *time.Timer
 }
 
 // New returns a connection for a client that speaks HTTP/2 under an endpoint, which it holds no longer than Serve runs.
@@ -84,7 +89,7 @@ func New(c *ngx.Client, ep *ngx.Endpoint, stats *ngx.Stats) *Conn {
 	co.in = bufio.NewReaderSize(co.tc, 4<<10)
 	co.fr = http2.NewFramer(nil, co.in)
 	co.fr.SetReuseFrames()
-	co.fr.SetMaxReadFrameSize(16 << 10)
+	co.fr.SetMaxReadFrameSize(maxReadFrame)
 	co.hpack = hpack.NewDecoder(4096, co.field)
 	return co
 }
@@ -106,6 +111,9 @@ func (c *Conn) Serve() {
 	c.end(tcp.ErrHangup)
 	if c.idle != nil {
 		c.idle.Stop()
+	}
+	if c.headerTimer != nil {
+		c.headerTimer.Stop()
 	}
 	c.mu.Unlock()
 	c.streamsDone.Wait()
@@ -248,6 +256,8 @@ func (c *Conn) ended(s *stream) {
 	defer c.mu.Unlock()
 	switch {
 	case c.gone != nil || s.reset:
+	case !s.outClosed && s.r.Status == 408:
+		c.appendReset(s.id, http2.ErrCodeProtocol)
 	case !s.outClosed:
 		c.appendReset(s.id, http2.ErrCodeInternal)
 	case !s.inClosed:

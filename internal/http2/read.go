@@ -10,17 +10,15 @@ import (
 
 // read reads frames until the connection ends.
 func (c *Conn) read() {
-	c.fr.AllowIllegalReads = false
+	c.tc.SetReadTimeout(0) // timers bound the time without streams, and that of a header
 	for {
 		if c.in.Buffered() == 0 {
-			c.tc.SetReadTimeout(0) // a timer bounds the time without streams
 			if _, err := c.in.Peek(1); err != nil {
 				c.log(closedWords(err))
 				return
 			}
 		}
-		c.tc.SetReadTimeout(c.core.ClientHeaderTimeout.V)
-		f, err := c.fr.ReadFrame()
+		f, err := c.next()
 		if err != nil {
 			if !c.readError(err) {
 				return
@@ -37,6 +35,32 @@ func (c *Conn) read() {
 		}
 	}
 }
+
+// next reads a frame. What needn't be read to be refused is refused by its header.
+func (c *Conn) next() (http2.Frame, error) {
+	fh, err := c.fr.ReadFrameHeader()
+	if err != nil {
+		return nil, err
+	}
+	limit := c.core.LargeClientHeaderBuffers.V
+	switch fh.Type {
+	case http2.FramePushPromise:
+		c.log("client sent PUSH_PROMISE frame")
+		return nil, http2.ConnectionError(http2.ErrCodeProtocol)
+	case http2.FrameHeaders, http2.FrameContinuation:
+		if int64(fh.Length) > limit.Size*int64(limit.Num)+maxPadding {
+			c.log("client sent too large header")
+			return nil, http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
+		}
+		if fh.Type == http2.FrameHeaders {
+			c.armHeader(fh.StreamID)
+		}
+	}
+	return c.fr.ReadFrameForHeader(fh)
+}
+
+// maxPadding is what a HEADERS frame may hold besides its fields: padding and priority.
+const maxPadding = 256 + 5
 
 func closedWords(err error) string {
 	if errors.Is(err, tcp.ErrAborted) {
@@ -63,9 +87,6 @@ func (c *Conn) readError(err error) bool {
 	case errors.Is(err, http2.ErrFrameTooLarge):
 		c.log("client sent a too large frame")
 		c.fail(http2.ErrCodeFrameSize)
-	case errors.Is(err, tcp.ErrTimeout):
-		c.log("client timed out (110: Connection timed out)")
-		c.fail(http2.ErrCodeProtocol)
 	default:
 		c.mu.Lock()
 		incomplete := len(c.streams) > 0 || c.block.open
@@ -114,11 +135,8 @@ func (c *Conn) frame(f http2.Frame) error {
 	case *http2.PriorityFrame:
 		if f.StreamDep == f.StreamID {
 			c.log("client sent PRIORITY frame for stream %d with incorrect dependency", f.StreamID)
-			return c.refuse(f.StreamID, http2.ErrCodeProtocol)
+			return http2.ConnectionError(http2.ErrCodeProtocol)
 		}
-	case *http2.PushPromiseFrame:
-		c.log("client sent PUSH_PROMISE frame")
-		return http2.ConnectionError(http2.ErrCodeProtocol)
 	case *http2.GoAwayFrame:
 		c.mu.Lock()
 		c.goaway = true
@@ -129,14 +147,6 @@ func (c *Conn) frame(f http2.Frame) error {
 		c.mu.Unlock()
 	}
 	return nil
-}
-
-// refuse answers a stream's fault: with RST_STREAM where the stream may exist, else the connection ends.
-func (c *Conn) refuse(id uint32, code http2.ErrCode) error {
-	if id > c.lastID {
-		return http2.ConnectionError(code)
-	}
-	return http2.StreamError{StreamID: id, Code: code}
 }
 
 // resetStream ends a stream for a fault of the client.
@@ -267,7 +277,7 @@ func (c *Conn) data(f *http2.DataFrame) error {
 		c.flushLocked()
 		return nil
 	}
-	s.received += size + 9
+	s.received += size
 	switch {
 	case s.inClosed:
 		c.credit(int(size))
@@ -277,8 +287,8 @@ func (c *Conn) data(f *http2.DataFrame) error {
 		return http2.StreamError{StreamID: s.id, Code: http2.ErrCodeFlowControl}
 	}
 	s.recvWindow -= size
-	s.take(f.Data(), size)
 	s.inClosed = f.StreamEnded()
+	s.take(f.Data(), size)
 	c.changed.Broadcast()
 	return nil
 }

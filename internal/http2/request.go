@@ -24,6 +24,8 @@ type headerBlock struct {
 	refuse http2.ErrCode
 	err    error // why the request is refused
 	frames int
+	// tooLarge says that the fields are more than large_client_header_buffers hold.
+	tooLarge bool
 }
 
 // refusal is why a request is refused: the status and the words for the log.
@@ -50,6 +52,35 @@ func (c *Conn) headers(f *http2.HeadersFrame) error {
 	return b.more(c, f.HeaderBlockFragment(), f.HeadersEnded())
 }
 
+// armHeader starts the time that a header may take, client_header_timeout. When it is over the stream is reset; the
+// rest of the block is read and dropped.
+func (c *Conn) armHeader(id uint32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.headerLate = false
+	c.headerTimer = time.AfterFunc(c.core.ClientHeaderTimeout.V, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.headerTimer == nil || c.closing || c.goaway {
+			return
+		}
+		c.headerLate = true
+		c.log("client timed out (110: Connection timed out) while reading client request headers")
+		c.appendReset(id, http2.ErrCodeProtocol)
+		c.flushLocked()
+	})
+}
+
+// disarmHeader ends that time and reports whether it was over.
+func (c *Conn) disarmHeader() (late bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.headerTimer.Stop()
+	c.headerTimer = nil
+	late, c.headerLate = c.headerLate, false
+	return late
+}
+
 // openStream makes the stream of a header block, or says in the block why there is none.
 func (c *Conn) openStream(f *http2.HeadersFrame) error {
 	b := &c.block
@@ -67,10 +98,12 @@ func (c *Conn) openStream(f *http2.HeadersFrame) error {
 	if c.goaway {
 		return nil // its fields are decoded for the table, and dropped
 	}
-	c.lastID = id
 	if f.HasPriority() && f.Priority.StreamDep == id {
 		c.log("client sent HEADERS frame for stream %d with incorrect dependency", id)
-		b.refuse = http2.ErrCodeProtocol
+		return http2.ConnectionError(http2.ErrCodeProtocol)
+	}
+	c.lastID = id
+	if c.headerLate {
 		return nil
 	}
 	switch {
@@ -89,7 +122,7 @@ func (c *Conn) openStream(f *http2.HeadersFrame) error {
 		return nil
 	}
 	b.s = c.newStream(id)
-	b.s.received = int64(f.Length) + 9
+	b.s.received = int64(f.Length)
 	b.s.inClosed = b.end
 	return nil
 }
@@ -102,7 +135,7 @@ func (b *headerBlock) more(c *Conn, fragment []byte, ended bool) error {
 	if b.frames > 1 {
 		c.payload.Add(int64(len(fragment)))
 		if b.s != nil {
-			b.s.received += int64(len(fragment)) + 9
+			b.s.received += int64(len(fragment))
 		}
 	}
 	// A field that isn't complete waits in the decoder, whose bound is that of a field.
@@ -110,14 +143,21 @@ func (b *headerBlock) more(c *Conn, fragment []byte, ended bool) error {
 	if _, err := c.hpack.Write(fragment); err != nil {
 		return c.hpackError(err)
 	}
+	if b.tooLarge {
+		c.log("client sent too large header")
+		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
+	}
 	if !ended {
 		return nil
 	}
 	if err := c.hpack.Close(); err != nil {
-		return c.hpackError(err)
+		c.log("client sent header block with incorrect length")
+		return http2.ConnectionError(http2.ErrCodeFrameSize)
 	}
 	b.open = false
+	late := c.disarmHeader()
 	switch {
+	case late:
 	case b.refuse != 0:
 		return http2.StreamError{StreamID: b.id, Code: b.refuse}
 	case b.trail != nil:
@@ -143,12 +183,10 @@ func (c *Conn) hpackError(err error) error {
 // field takes a decoded field of the block at hand.
 func (c *Conn) field(f hpack.HeaderField) {
 	b := &c.block
-	if b.size += len(f.Name) + len(f.Value); b.s == nil || b.err != nil {
-		return
-	}
 	core := c.core
-	if limit := core.LargeClientHeaderBuffers.V; int64(b.size) > limit.Size*int64(limit.Num) {
-		b.err = &refusal{494, "client sent too large header"}
+	b.size += len(f.Name) + len(f.Value)
+	limit := core.LargeClientHeaderBuffers.V
+	if b.tooLarge = b.tooLarge || int64(b.size) > limit.Size*int64(limit.Num); b.tooLarge || b.s == nil || b.err != nil {
 		return
 	}
 	b.err = b.s.field(f, core)
@@ -183,6 +221,10 @@ func (s *stream) field(f hpack.HeaderField, core *ngx.Core) error {
 		}
 	case ngx.HeaderHost:
 		return s.host(field)
+	case ngx.HeaderContentLength:
+		if s.declared, _ = http1.ParseLength(value); s.declared < 0 {
+			s.declared = -1
+		}
 	}
 	if err := http1.AddField(r, field); err != nil {
 		return bad("%s", err)
@@ -318,6 +360,9 @@ func (s *stream) head() error {
 	copy(r.Line[n:], " HTTP/2.0")
 	if !s.c.ep.Serve(r, r.Host) {
 		return &refusal{421, ""}
+	}
+	if !s.c.ep.HTTP2 && !r.Scope.HTTP2 {
+		return &refusal{421, "client attempted to request the server name for which the negotiated protocol is disabled"}
 	}
 	return s.checkHead()
 }

@@ -46,11 +46,14 @@ type stream struct {
 	guarded    *tcp.Conn
 	expect     bool
 	got        int64
-	late       bool // a wait took too long
+	late       bool  // a wait took too long
+	total      int64 // of the body that came
+	declared   int64 // by Content-Length; -1: not
+	misfit     bool  // it isn't as long as declared
 }
 
 func (c *Conn) newStream(id uint32) *stream {
-	s := &stream{c: c, id: id, client: *c.client, sendWindow: c.initWindow, recvWindow: min(c.conf.PrereadSize.V, maxWindow)}
+	s := &stream{c: c, id: id, client: *c.client, sendWindow: c.initWindow, recvWindow: min(c.conf.PrereadSize.V, maxWindow), declared: -1}
 	r := &s.r
 	r.Client, r.Wire, r.Engine = &s.client, s, c.ep.Engine
 	r.Reset()
@@ -118,6 +121,9 @@ func (s *stream) Guard(conn *tcp.Conn) {
 // take takes a part of the body; size is that of the frame, padding included. c.mu is held.
 func (s *stream) take(p []byte, size int64) {
 	s.hadBody = true
+	s.total += int64(len(p))
+	n := s.declared
+	s.misfit = s.misfit || n >= 0 && (s.total > n || s.inClosed && s.total < n)
 	if s.dropped {
 		s.c.credit(int(size))
 		return
@@ -153,6 +159,9 @@ func (s *stream) ReadBody(r *ngx.Request, p []byte) (int, error) {
 	if err := s.awaitBody(r); err != nil {
 		return 0, err
 	}
+	if s.misfit {
+		return 0, s.misfitError(r)
+	}
 	n := copy(p, s.in[s.at:])
 	s.at += n
 	s.got += int64(n)
@@ -163,15 +172,19 @@ func (s *stream) ReadBody(r *ngx.Request, p []byte) (int, error) {
 	switch limit := r.Scope.Core.ClientMaxBodySize.V; {
 	case r.Chunked && limit > 0 && s.got > limit:
 		return 0, &ngx.StatusError{Status: 413, Msg: "client intended to send too large body"}
-	case r.Length >= 0 && s.got > r.Length:
-		return 0, &ngx.StatusError{Status: 400, Msg: "client intended to send body data larger than declared"}
-	case n == 0 && r.Length > s.got:
-		r.Infof("client prematurely closed stream: only %d out of %d bytes of request body received", s.got, r.Length)
-		return 0, &ngx.StatusError{Status: 400}
 	case n == 0:
 		return 0, io.EOF
 	}
 	return n, nil
+}
+
+// misfitError refuses a body that isn't as long as it was declared.
+func (s *stream) misfitError(r *ngx.Request) error {
+	if s.total > s.declared {
+		return &ngx.StatusError{Status: 400, Msg: "client intended to send body data larger than declared"}
+	}
+	r.Infof("client prematurely closed stream: only %d out of %d bytes of request body received", s.total, s.declared)
+	return &ngx.StatusError{Status: 400}
 }
 
 // awaitBody waits for bytes of the body or its end. c.mu is held.
@@ -181,7 +194,7 @@ func (s *stream) awaitBody(r *ngx.Request) error {
 	s.c.flushLocked()
 	late := s.timer(r.Scope.Core.ClientBodyTimeout.V)
 	defer late.Stop()
-	for s.at == len(s.in) && !s.inClosed {
+	for s.at == len(s.in) && !s.inClosed && !s.misfit {
 		switch {
 		case s.gone != nil:
 			return tcp.ErrHangup
@@ -280,7 +293,7 @@ func (s *stream) Write(r *ngx.Request, p []byte) error {
 	}
 	for len(p) > 0 {
 		if len(s.pend) == cap(s.pend) {
-			if err := s.push(r, false); err != nil {
+			if err := s.push(r, false, false); err != nil {
 				return err
 			}
 		}
@@ -293,9 +306,9 @@ func (s *stream) Write(r *ngx.Request, p []byte) error {
 
 func (s *stream) chunk() int { return max(s.r.Scope.HTTP2Chunk, 1) }
 
-// push sends the head and what is gathered of the body; end closes the stream's sending side, which
-// trailers do in place of the body when there are some.
-func (s *stream) push(r *ngx.Request, end bool) error {
+// push sends the head and what is gathered of the body: whole frames, all of it under flush. end closes the stream's
+// sending side, which trailers do in place of the body when there are some.
+func (s *stream) push(r *ngx.Request, flush, end bool) error {
 	c := s.c
 	trailers := end && len(r.Out.Trailer.Fields) > 0 && !r.HeaderOnly
 	c.mu.Lock()
@@ -313,6 +326,9 @@ func (s *stream) push(r *ngx.Request, end bool) error {
 	}
 	b := s.pend
 	for len(b) > 0 || last && !s.outClosed {
+		if !flush && !end && len(b) < min(s.chunk(), c.maxFrame, cap(s.pend)) {
+			break
+		}
 		n, err := s.room(r, len(b))
 		if err != nil {
 			return err
@@ -334,7 +350,7 @@ func (s *stream) push(r *ngx.Request, end bool) error {
 			}
 		}
 	}
-	s.pend = s.pend[:0]
+	s.pend = s.pend[:copy(s.pend[:cap(s.pend)], b)]
 	if trailers {
 		t := appendFields(nil, &r.Out.Trailer)
 		c.appendBlock(s.id, t, true)
@@ -428,11 +444,11 @@ func (s *stream) account(r *ngx.Request) {
 }
 
 // Flush implements ngx.Sink.
-func (s *stream) Flush(r *ngx.Request) error { return s.push(r, false) }
+func (s *stream) Flush(r *ngx.Request) error { return s.push(r, true, false) }
 
 // Finish implements ngx.Sink.
 func (s *stream) Finish(r *ngx.Request) error {
-	err := s.push(r, true)
+	err := s.push(r, true, true)
 	s.account(r)
 	return err
 }
@@ -447,7 +463,7 @@ func (s *stream) SendFile(r *ngx.Request, f *os.File, off, n int64) error {
 	}
 	for n > 0 {
 		if len(s.pend) == cap(s.pend) {
-			if err := s.push(r, false); err != nil {
+			if err := s.push(r, false, false); err != nil {
 				return err
 			}
 		}
@@ -472,7 +488,7 @@ func (s *stream) Hijack(*ngx.Request) (*tcp.Conn, bool) { return nil, false }
 // Abandon implements ngx.Wire: the stream is reset when its goroutine ends.
 func (s *stream) Abandon(r *ngx.Request) {
 	if r.HeadSent && !s.broken() {
-		s.push(r, false) // what was promised goes out as far as it came
+		s.push(r, true, false) // what was promised goes out as far as it came
 	}
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()

@@ -21,8 +21,13 @@ func appendFrame(b []byte, length int, kind http2.FrameType, flags http2.Flags, 
 // settings appends our settings and opens the connection's window. mu is held.
 func (c *Conn) settings() {
 	window := uint32(min(c.conf.PrereadSize.V, maxWindow))
-	c.out = appendFrame(c.out, 12, http2.FrameSettings, 0, 0)
-	for _, s := range [...]http2.Setting{{ID: http2.SettingMaxConcurrentStreams, Val: uint32(c.conf.MaxStreams.V)}, {ID: http2.SettingInitialWindowSize, Val: window}} {
+	settings := [...]http2.Setting{
+		{ID: http2.SettingMaxConcurrentStreams, Val: uint32(c.conf.MaxStreams.V)},
+		{ID: http2.SettingInitialWindowSize, Val: window},
+		{ID: http2.SettingMaxFrameSize, Val: maxReadFrame},
+	}
+	c.out = appendFrame(c.out, 6*len(settings), http2.FrameSettings, 0, 0)
+	for _, s := range settings {
 		c.out = binary.BigEndian.AppendUint16(c.out, uint16(s.ID))
 		c.out = binary.BigEndian.AppendUint32(c.out, s.Val)
 	}
