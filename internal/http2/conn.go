@@ -220,6 +220,13 @@ func (c *Conn) armIdle(d time.Duration) {
 	c.idle.Reset(d)
 }
 
+// rest starts the time without streams when there are none. mu is held.
+func (c *Conn) rest() {
+	if c.running == 0 && !c.closing {
+		c.armIdle(c.core.KeepAliveTimeout.V.Timeout)
+	}
+}
+
 // idleExpired ends a connection without streams.
 func (c *Conn) idleExpired() {
 	c.mu.Lock()

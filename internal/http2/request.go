@@ -58,6 +58,7 @@ func (c *Conn) armHeader(id uint32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.headerLate = false
+	c.idle.Stop()
 	c.headerTimer = time.AfterFunc(c.core.ClientHeaderTimeout.V, func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -67,6 +68,7 @@ func (c *Conn) armHeader(id uint32) {
 		c.headerLate = true
 		c.log("client timed out (110: Connection timed out) while reading client request headers")
 		c.appendReset(id, http2.ErrCodeProtocol)
+		c.rest()
 		c.flushLocked()
 	})
 }
@@ -78,6 +80,7 @@ func (c *Conn) disarmHeader() (late bool) {
 	c.headerTimer.Stop()
 	c.headerTimer = nil
 	late, c.headerLate = c.headerLate, false
+	c.rest()
 	return late
 }
 

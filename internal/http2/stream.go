@@ -153,6 +153,9 @@ func (s *stream) ReadBody(r *ngx.Request, p []byte) (int, error) {
 			}
 		}
 	}
+	if !r.HasBody() {
+		return 0, io.EOF
+	}
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
