@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"limpet/nginxconf"
@@ -11,18 +12,16 @@ import (
 // https://nginx.org/en/docs/http/ngx_http_upstream_module.html#least_time
 func parseLeastTime(s *nginxconf.Setting) error {
 	var m leastTime
-	switch s.Arg(0) {
+	if len(s.Args) == 2 && s.Arg(1) != "inflight" {
+		return fmt.Errorf(`invalid parameter "%s"`, s.Arg(1))
+	}
+	m.inflight = len(s.Args) == 2
+	switch strings.ToLower(s.Arg(0)) {
 	case "header":
 		m.header = true
 	case "last_byte":
 	default:
-		return fmt.Errorf(`invalid parameter "%s"`, s.Arg(0))
-	}
-	if len(s.Args) == 2 {
-		if s.Arg(1) != "inflight" {
-			return fmt.Errorf(`invalid parameter "%s"`, s.Arg(1))
-		}
-		m.inflight = true
+		return fmt.Errorf(`invalid value "%s"`, s.Arg(0))
 	}
 	return SetMethod(s, Method{Name: s.Name, Make: func(*Peers) Balancer { return &m }})
 }

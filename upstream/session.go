@@ -168,12 +168,12 @@ func (s *Session) Next() *Peer {
 	p := s.pick(now)
 	if p != nil {
 		s.mark(p)
+		p.conns.Add(1) // under the lock, so that max_conns holds
 	}
 	g.mu.Unlock()
 	if p == nil {
 		return nil
 	}
-	p.conns.Add(1)
 	s.Peer = p
 	if sticky != nil {
 		sticky.Chosen(s, p)
@@ -248,12 +248,10 @@ func (s *Session) take(p *Peer, now int64) bool {
 			c.Charge(s, peers, p, now)
 		}
 		s.mark(p)
-	}
-	g.mu.Unlock()
-	if ok {
 		p.conns.Add(1)
 		s.Peer = p
 	}
+	g.mu.Unlock()
 	return ok
 }
 

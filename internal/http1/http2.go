@@ -117,7 +117,7 @@ func AddField(r *ngx.Request, f ngx.Field) error {
 func unique(id ngx.HeaderID) bool {
 	switch id {
 	case ngx.HeaderIfModifiedSince, ngx.HeaderIfUnmodifiedSince, ngx.HeaderIfMatch, ngx.HeaderIfNoneMatch,
-		ngx.HeaderContentLength, ngx.HeaderTransferEncoding, ngx.HeaderRange, ngx.HeaderIfRange, ngx.HeaderExpect,
+		ngx.HeaderContentLength, ngx.HeaderTransferEncoding, ngx.HeaderContentRange, ngx.HeaderRange, ngx.HeaderIfRange, ngx.HeaderExpect,
 		ngx.HeaderUpgrade, ngx.HeaderAuthorization:
 		return true
 	}

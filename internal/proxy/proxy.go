@@ -116,7 +116,9 @@ type exchange struct {
 	bodyLength  int64  // -1: none, or chunks
 	bodyChunked bool
 	streaming   bool // the body goes on as it comes
+	ahead       int  // bytes of a streamed body at in[chunkRoom:], which came with the head
 	bodySent    bool // some of a streamed body was sent
+	cut         bool // the peer answered before it had the whole request
 
 	link upstream.Link
 	kept bool  // link served a request before
@@ -136,6 +138,7 @@ type exchange struct {
 	src       source
 	fields    respFields
 	spool     *spool
+	blocked   func() // startSpool
 
 	first time.Time // of the first try
 	begun time.Time // of this try
@@ -146,11 +149,11 @@ type exchange struct {
 func (x *exchange) EndRequest() {
 	p := x.h.exchanges
 	x.close()
-	in, out := x.in, x.out
+	in, out, blocked := x.in, x.out, x.blocked
 	if cap(out) > 16<<10 {
 		out = nil
 	}
-	*x = exchange{in: in, out: out[:0]}
+	*x = exchange{in: in, out: out[:0], blocked: blocked}
 	p.Put(x)
 }
 
@@ -162,6 +165,7 @@ func (h *handler) serve(r *ngx.Request) ngx.Outcome {
 	x, ok := h.exchanges.Get().(*exchange)
 	if !ok {
 		x = &exchange{}
+		x.blocked = x.startSpool
 	}
 	x.h, x.r = h, r
 	r.Passed = x
@@ -209,8 +213,10 @@ func (x *exchange) prepareBody() ngx.Outcome {
 		}
 		return ngx.Next
 	case !c.RequestBuffering.V && !r.Body.Read && r.HasBody() && (!r.Chunked || c.HTTPVersion.V == ngx.HTTP11):
-		x.streaming, x.bodyChunked = true, r.Chunked
-		return ngx.Next
+		if out := x.preread(); out != ngx.Next || !r.Body.Read {
+			x.streaming, x.bodyChunked = true, r.Chunked
+			return out
+		}
 	}
 	if out := x.readAll(); out != ngx.Next {
 		return out
@@ -336,7 +342,7 @@ func (x *exchange) try(p *upstream.Peer) (ngx.Outcome, failure) {
 		x.out = x.h.appendHead(x.out[:0], x)
 		r.Up.URI = x.out[x.uri[0]:x.uri[1]]
 	}
-	x.sent, x.got, x.rd, x.wr = 0, 0, 0, 0
+	x.sent, x.got, x.rd, x.wr, x.cut = 0, 0, 0, 0, false
 	x.src, x.ended = source{}, time.Time{}
 	r.Up.Peer = p.Name
 	r.Tries = append(r.Tries, ngx.Try{Peer: p.Name, Connect: -1, Header: -1, Response: -1, GroupChanged: x.changed()})

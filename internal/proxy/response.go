@@ -214,8 +214,8 @@ func (x *exchange) framing() failure {
 	status := x.line.Status
 	x.keep = !x.fields.connectionClose && (!x.line.Old || x.fields.connectionKeep) && x.h.conf.HTTPVersion.V != ngx.HTTP10 ||
 		x.h.conf.HTTPVersion.V == ngx.HTTP10 && x.fields.connectionKeep
-	if x.sent < int64(len(x.out)) || x.streaming && !x.r.KeepAlive {
-		x.keep = false // the peer answered before it had the request
+	if x.cut {
+		x.keep = false // what is sent next would be the rest of this request
 	}
 	x.noBody = status == 204 || status == 304 || status == 101 || bytes.Equal(x.method(), []byte("HEAD"))
 	x.dec = http1.ChunkDecoder{KeepTrailer: true}
@@ -243,9 +243,6 @@ func (x *exchange) method() []byte {
 func (x *exchange) deliver(p *upstream.Peer) ngx.Outcome {
 	r, c := x.r, x.h.conf
 	x.lastTry().Status = x.line.Status
-	if x.fields.redirect != nil && c.IgnoreHeaders.V&ignoreRedirect == 0 {
-		return x.accelRedirect()
-	}
 	if status := x.line.Status; c.InterceptErrors.V && status >= 300 && r.Scope.HasErrorPage(status) && (!r.ErrorPage || r.Scope.Core.RecursiveErrorPages.V) {
 		if status == 401 {
 			for i := range r.UpHead.Fields {
@@ -256,6 +253,9 @@ func (x *exchange) deliver(p *upstream.Peer) ngx.Outcome {
 		}
 		x.discard()
 		return ngx.Status(status)
+	}
+	if x.fields.redirect != nil && c.IgnoreHeaders.V&ignoreRedirect == 0 {
+		return x.accelRedirect()
 	}
 	x.takeHead()
 	if s := x.s.Peers.Sticky; s != nil {
@@ -392,7 +392,7 @@ func (x *exchange) accelRedirect() ngx.Outcome {
 	}
 	path, ok := http1.Unescape(r, uri)
 	if !ok {
-		r.Errorf(`unsafe URI "%s" was detected`, uri)
+		r.Errorf(`unsafe URI "%s" was detected while %s`, uri, whileHead)
 		return ngx.Status(404)
 	}
 	if string(r.Method) != "HEAD" {

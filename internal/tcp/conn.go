@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -69,6 +70,8 @@ type Conn struct {
 	in     reader
 	out    writer
 	addrs  addrs
+	// touched is when a tunnel last wrote, in Unix nanoseconds.
+	touched atomic.Int64
 
 	mu          sync.Mutex // guards what follows, and that no deadline is set after an interruption
 	interrupted error      // why every wait fails from now on
