@@ -117,8 +117,8 @@ func AddField(r *ngx.Request, f ngx.Field) error {
 func unique(id ngx.HeaderID) bool {
 	switch id {
 	case ngx.HeaderIfModifiedSince, ngx.HeaderIfUnmodifiedSince, ngx.HeaderIfMatch, ngx.HeaderIfNoneMatch,
-		ngx.HeaderContentLength, ngx.HeaderTransferEncoding, ngx.HeaderContentRange, ngx.HeaderRange, ngx.HeaderIfRange, ngx.HeaderExpect,
-		ngx.HeaderUpgrade, ngx.HeaderAuthorization:
+		ngx.HeaderContentLength, ngx.HeaderTransferEncoding, ngx.HeaderContentRange, ngx.HeaderIfRange, ngx.HeaderExpect,
+		ngx.HeaderAuthorization:
 		return true
 	}
 	return false
