@@ -388,7 +388,13 @@ func (e *Engine) builtin(r *ngx.Request, status int) ngx.Outcome {
 			return out
 		}
 	}
-	page := appendPage(nil, r, status)
+	var page []byte
+	if (status == 301 || status == 302) && len(o.Location) > 0 && r.Scope.Core.MSIERefresh.V && msie(r.In.Get(ngx.HeaderUserAgent)) {
+		page = appendRefresh(nil, o.Location)
+		o.Status, o.Location = 200, nil
+	} else {
+		page = appendPage(nil, r, status)
+	}
 	if status == 204 || len(page) == 0 {
 		o.Length = 0
 		if status == 204 {

@@ -71,11 +71,27 @@ func appendPage(b []byte, r *ngx.Request, status int) []byte {
 	return b
 }
 
+// appendRefresh appends the page that stands for a redirect under msie_refresh.
+func appendRefresh(b, location []byte) []byte {
+	b = append(b, `<html><head><meta http-equiv="Refresh" content="0; URL=`...)
+	for _, c := range location {
+		if c <= ' ' || c >= 0x7f || c == '"' || c == '%' || c == '\'' {
+			b = append(b, '%', "0123456789ABCDEF"[c>>4], "0123456789ABCDEF"[c&15])
+		} else {
+			b = append(b, c)
+		}
+	}
+	return append(b, "\"></head><body></body></html>\r\n"...)
+}
+
 // friendly reports the browsers that replace small error pages.
 func friendly(r *ngx.Request) bool {
 	ua := r.In.Get(ngx.HeaderUserAgent)
-	return contains(ua, "MSIE ") && !contains(ua, "Opera") || contains(ua, "Chrome/")
+	return msie(ua) || contains(ua, "Chrome/")
 }
+
+// msie reports Microsoft's browser of old.
+func msie(ua []byte) bool { return contains(ua, "MSIE ") && !contains(ua, "Opera") }
 
 func contains(b []byte, word string) bool {
 	for i := 0; i+len(word) <= len(b); i++ {
