@@ -24,6 +24,8 @@ func (s *fieldSet) add(name string) {
 	s.names = append(s.names, name)
 }
 
+func (s *fieldSet) hasID(id ngx.HeaderID) bool { return s.ids&(1<<id) != 0 }
+
 func (s *fieldSet) has(f *ngx.Field) bool {
 	if f.ID != ngx.HeaderOther {
 		return s.ids&(1<<f.ID) != 0
@@ -294,6 +296,12 @@ func (x *exchange) takeHead() {
 	o.Length = x.length
 	o.AcceptRanges = c.ForceRanges.V
 	x.buffering = c.Buffering.V
+	if !x.h.hide.hasID(ngx.HeaderServer) {
+		o.Server = []byte{} // proxy_pass_header: the peer's, or none
+	}
+	if !x.h.hide.hasID(ngx.HeaderDate) {
+		o.Date = []byte{}
+	}
 	for i := range r.UpHead.Fields {
 		f := &r.UpHead.Fields[i]
 		if x.h.hide.has(f) {
