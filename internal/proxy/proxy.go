@@ -503,11 +503,17 @@ func (x *exchange) keptKey() uint64 {
 }
 
 // client is the connection whose end ends the waiting for the peer; nil where it doesn't.
-func (x *exchange) client() *tcp.Conn {
-	if x.h.conf.IgnoreClientAbort.V || !x.r.IsMain() || x.r.Client.HTTP2 {
+func (x *exchange) client() tcp.Guard {
+	c := x.r.Client
+	switch {
+	case x.h.conf.IgnoreClientAbort.V || !x.r.IsMain():
 		return nil
+	case c.Stream != nil:
+		return c.Stream
+	case c.Conn != nil:
+		return c.Conn
 	}
-	return x.r.Client.Conn
+	return nil
 }
 
 func (x *exchange) guard(conn *tcp.Conn) {
