@@ -94,10 +94,11 @@ func (c *Conn) openStream(f *http2.HeadersFrame) error {
 		b.trail = s
 		return nil
 	}
-	if id%2 == 0 || id <= c.lastID {
-		c.log("client sent HEADERS frame with incorrect identifier %d, the last was %d", id, c.lastID)
+	if id%2 == 0 || id <= c.seenID {
+		c.log("client sent HEADERS frame with incorrect identifier %d, the last was %d", id, c.seenID)
 		return http2.ConnectionError(http2.ErrCodeProtocol)
 	}
+	c.seenID = id
 	if c.goaway {
 		return nil // its fields are decoded for the table, and dropped
 	}
