@@ -105,7 +105,7 @@ func (c *conn) appendHead(b []byte, r *ngx.Request) []byte {
 		b = append(b, "\r\nContent-Length: "...)
 		b = strconv.AppendInt(b, o.Length, 10)
 	}
-	if !o.LastModified.IsZero() {
+	if !o.LastModified.IsZero() && !o.Header.Has(ngx.HeaderLastModified) { // else it is among the others, as the peer wrote it
 		b = append(b, "\r\nLast-Modified: "...)
 		b = o.LastModified.UTC().AppendFormat(b, ngx.TimeFormat)
 	}
@@ -287,7 +287,7 @@ func (c *conn) Finish(r *ngx.Request) error {
 // with the wait for the next request: the connection lives on, and there is none yet.
 func (c *conn) mayHold(r *ngx.Request) bool {
 	x := c.x
-	return r.KeepAlive && !c.broken && !c.eof && !x.hijacked && x.r == x.w && x.body.done && len(x.out) > 0 && !c.tc.Secure()
+	return r.KeepAlive && len(r.Later) == 0 && !c.broken && !c.eof && !x.hijacked && x.r == x.w && x.body.done && len(x.out) > 0 && !c.tc.Secure()
 }
 
 // unhold sends what was held.

@@ -147,7 +147,10 @@ func (c *Conn) Guard(other *Conn) {
 }
 
 // Sleep waits for d. It returns early with ErrHangup when the watched peer goes and with ErrAborted after Abort.
-func (c *Conn) Sleep(d time.Duration) error {
+func (c *Conn) Sleep(d time.Duration) error { return c.Await(nil, d) }
+
+// Await is a Sleep that ends when done is closed, too.
+func (c *Conn) Await(done <-chan struct{}, d time.Duration) error {
 	c.mu.Lock()
 	if c.wake == nil {
 		c.wake = make(chan struct{}, 1)
@@ -161,6 +164,7 @@ func (c *Conn) Sleep(d time.Duration) error {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+	case <-done:
 	case <-wake:
 	}
 	c.mu.Lock()
