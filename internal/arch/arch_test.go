@@ -35,7 +35,7 @@ cmd/limpet
 
 // extra lists imports within a line, each with its reason.
 const extra = `
-internal/proxy: internal/http1 # one codec for both sides
+internal/proxy: internal/http1, internal/cache # one codec for both sides; what is kept of answers
 `
 
 // engines says which package alone may import a library.

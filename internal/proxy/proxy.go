@@ -18,7 +18,7 @@ import (
 func Module() ngx.Module {
 	return ngx.Module{
 		Name: "proxy", Conf: func() nginxconf.Settings { return new(Conf) },
-		Vars: Vars, Scope: buildScope,
+		Vars: Vars, Config: buildCaches, Scope: buildScope,
 	}
 }
 
@@ -35,6 +35,8 @@ type handler struct {
 	hide      fieldSet
 	tls       *clientTLS
 	temp      *ngx.TempDir
+	cache     *cacher // nil without proxy_cache
+	store     *storer // nil without proxy_store
 	exchanges *pool
 }
 
@@ -60,7 +62,7 @@ func buildScope(b *ngx.Build, s *ngx.Scope) error {
 	target.groups = ngx.Shared[upstream.Groups](b)
 	b.TempDir(conf.TempPath.V.Dir)
 	h := &handler{
-		conf: conf, target: target, head: compileHead(conf), location: s.Name,
+		conf: conf, target: target, head: compileHead(conf, false), cache: conf.cacher(b), store: conf.storer(), location: s.Name,
 		hide: hiddenFields(conf), cookies: len(conf.CookieDomain.V)+len(conf.CookiePath.V)+len(conf.CookieFlags.V) > 0,
 		temp: &ngx.TempDir{Path: conf.TempPath.V}, exchanges: ngx.Shared[pool](b),
 	}
@@ -133,6 +135,11 @@ type exchange struct {
 	src       source
 	fields    respFields
 	spool     *spool
+	c         *caching // nil where the cache has no part in the request
+	tee       *tee     // nil where the answer isn't kept
+	headAt    int      // where the answer's head begins in in
+	asGet     bool     // a HEAD passed on as GET
+	muted     bool     // the client gets no more
 
 	first time.Time // of the first try
 	begun time.Time // of this try
@@ -142,6 +149,7 @@ type exchange struct {
 func (x *exchange) EndRequest() {
 	p := x.h.exchanges
 	x.close()
+	x.c.end()
 	in, out := x.in, x.out
 	if cap(out) > 16<<10 {
 		out = nil
@@ -160,6 +168,9 @@ func (h *handler) serve(r *ngx.Request) ngx.Outcome {
 		x = &exchange{}
 	}
 	x.h, x.r = h, r
+	if r.Clone {
+		x.c = takeUpdate(r)
+	}
 	r.Passed = x
 	r.OnEnd(x)
 	if size := int(max(bodyBuffer, h.conf.BufferSize.V+bodyBuffer/2)); len(x.in) < size {
@@ -170,6 +181,11 @@ func (h *handler) serve(r *ngx.Request) ngx.Outcome {
 	}
 	if out := x.prepareBody(); out != ngx.Next {
 		return out
+	}
+	if h.cache != nil {
+		if out := x.lookup(); out != ngx.Next {
+			return out
+		}
 	}
 	x.to.group.Begin(&x.s, r) // may change the request's header
 	x.out = h.appendHead(x.out[:0], x)
@@ -265,6 +281,9 @@ func (x *exchange) noPeer() ngx.Outcome {
 	}
 	r.Up.Peer = []byte(x.to.group.Name)
 	r.Errorf("no live upstreams while connecting to upstream")
+	if x.c != nil {
+		return x.c.failed(x, failure{class: nextError, status: 502})
+	}
 	return ngx.Status(502)
 }
 
@@ -294,6 +313,9 @@ func (x *exchange) failed(p *upstream.Peer, fail failure) ngx.Outcome {
 	}
 	x.s.Done(how)
 	if fail.class == nextOff || !x.mayAsk(fail.class, requestSent, 0) {
+		if x.c != nil {
+			return x.c.failed(x, fail)
+		}
 		return ngx.Status(fail.status)
 	}
 	x.r.Up.Peer = nil
@@ -351,6 +373,11 @@ func (x *exchange) try(p *upstream.Peer) (ngx.Outcome, failure) {
 		return 0, failure{class: class, status: x.line.Status}
 	}
 	x.count(p)
+	if x.c != nil {
+		if out, ok := x.c.answered(x); ok {
+			return out, failure{}
+		}
+	}
 	return x.deliver(p), failure{}
 }
 
@@ -474,7 +501,7 @@ func (x *exchange) keptKey() uint64 {
 
 // client is the connection whose end ends the waiting for the peer; nil where it doesn't.
 func (x *exchange) client() *tcp.Conn {
-	if x.h.conf.IgnoreClientAbort.V || !x.r.IsMain() || x.r.Client.HTTP2 {
+	if x.h.conf.IgnoreClientAbort.V || x.c != nil && x.c.keep || x.h.store != nil || !x.r.IsMain() || x.r.Client.HTTP2 {
 		return nil
 	}
 	return x.r.Client.Conn

@@ -142,7 +142,7 @@ func (x *exchange) parseHead() (done bool, fail failure) {
 			line := x.in[at : at+n]
 			return false, x.invalid(`upstream sent invalid header: "%s\x%02x..."`, line, x.in[at+n])
 		case http1.FieldEnd:
-			x.rd = at + n
+			x.headAt, x.rd = x.rd, at+n
 			if x.rd > int(x.h.conf.BufferSize.V) {
 				x.r.Errorf("upstream sent too big header while %s", whileHead)
 				return false, failure{class: nextInvalidHeader, status: 502}
@@ -244,6 +244,7 @@ func (x *exchange) deliver(p *upstream.Peer) ngx.Outcome {
 	r, c := x.r, x.h.conf
 	x.lastTry().Status = x.line.Status
 	if x.fields.redirect != nil && c.IgnoreHeaders.V&ignoreRedirect == 0 {
+		x.c.release()
 		return x.accelRedirect()
 	}
 	if status := x.line.Status; c.InterceptErrors.V && status >= 300 && r.Scope.HasErrorPage(status) && (!r.ErrorPage || r.Scope.Core.RecursiveErrorPages.V) {
@@ -253,6 +254,9 @@ func (x *exchange) deliver(p *upstream.Peer) ngx.Outcome {
 					r.Out.Header.Fields = append(r.Out.Header.Fields, f)
 				}
 			}
+		}
+		if x.c != nil {
+			x.c.intercepted(status)
 		}
 		x.discard()
 		return ngx.Status(status)
@@ -267,6 +271,9 @@ func (x *exchange) deliver(p *upstream.Peer) ngx.Outcome {
 	if r.SendHead() != nil {
 		x.discard()
 		return ngx.Close
+	}
+	if x.c != nil || x.h.store != nil {
+		return x.relayKept()
 	}
 	return x.relay()
 }
@@ -288,7 +295,8 @@ func (x *exchange) takeHead() {
 	o := &r.Out
 	o.Status, o.Reason = x.line.Status, x.line.Text
 	o.Length = x.length
-	o.AcceptRanges = c.ForceRanges.V
+	o.AcceptRanges, o.SingleRange = c.ForceRanges.V, c.ForceRanges.V
+	o.Unconditional = true // the peer saw the conditions
 	x.buffering = c.Buffering.V
 	for i := range r.UpHead.Fields {
 		f := &r.UpHead.Fields[i]
@@ -327,6 +335,9 @@ func (x *exchange) takeHead() {
 		o.Header.Fields = append(o.Header.Fields, *f)
 	}
 	x.accel()
+	if x.c != nil {
+		x.c.dress(x)
+	}
 }
 
 // redirectField passes Location or Refresh on as proxy_redirect has it.
