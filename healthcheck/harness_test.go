@@ -228,7 +228,7 @@ func hangs(c net.Conn) {
 // states returns the states of a group's peers: one letter each, U or D.
 func states(b *ngx.Build, group string) string {
 	s := ""
-	for _, p := range ngx.Shared[upstream.Groups](b).Find([]byte(group)).Peers {
+	for _, p := range ngx.Shared[upstream.Groups](b).Find([]byte(group)).Peers().All {
 		if p.IsDown() {
 			s += "D"
 		} else {

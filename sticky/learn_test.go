@@ -78,7 +78,7 @@ func TestLearningFromTheHeader(t *testing.T) {
 	var ses upstream.Session
 	g.Begin(&ses, s.request("sid=a"))
 	p := ses.Next()
-	g.Sticky.Answered(&ses, p) // the body is still to come
+	g.Peers().Sticky.Answered(&ses, p) // the body is still to come
 	s.visit(visit{cookies: []string{"sid=a"}}).check(t, "1")
 }
 

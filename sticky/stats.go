@@ -31,7 +31,7 @@ func (st *Stats) see(r *ngx.Request, sp Spelling) {
 
 // Of returns the stickiness of a group, nil when it has none.
 func Of(g *upstream.Group) *Policy {
-	p, _ := g.Sticky.(*Policy)
+	p, _ := g.Peers().Sticky.(*Policy)
 	return p
 }
 
@@ -70,7 +70,7 @@ func (p *Policy) Seen(sp Spelling) (n int64, last time.Time) {
 // peer served within the window, in whole minutes. It is exact when there was
 // none and within some percent else.
 func (p *Policy) Clients(q *upstream.Peer, window time.Duration) int {
-	at := p.position(q)
+	at := p.peers.Position(q)
 	if at < 0 {
 		return 0
 	}
@@ -79,7 +79,7 @@ func (p *Policy) Clients(q *upstream.Peer, window time.Duration) int {
 
 // LastSeen returns when the peer last served a request; the zero time when it never did.
 func (p *Policy) LastSeen(q *upstream.Peer) time.Time {
-	at := p.position(q)
+	at := p.peers.Position(q)
 	if at < 0 || p.clients[at].last.Load() == 0 {
 		return time.Time{}
 	}
@@ -88,7 +88,7 @@ func (p *Policy) LastSeen(q *upstream.Peer) time.Time {
 
 // Value returns the value that the configured dialect writes for the peer; "" when it writes none.
 func (p *Policy) Value(q *upstream.Peer) string {
-	if at := p.position(q); p.write != nil && at >= 0 {
+	if at := p.peers.Position(q); p.write != nil && at >= 0 {
 		return p.write.value(at)
 	}
 	return ""

@@ -18,8 +18,13 @@ import (
 func main() { os.Exit(run(os.Args[1:])) }
 
 func run(args []string) int {
-	if len(args) > 0 && args[0] == "demo" {
-		return demo.Run(args[1:], os.Stdout, os.Stderr)
+	if len(args) > 0 {
+		switch args[0] {
+		case "demo":
+			return demo.Run(args[1:], os.Stdout, os.Stderr)
+		case "drain", "undrain":
+			return drain(args[0], args[1:])
+		}
 	}
 	o, err := parseOptions(args)
 	if err != nil {

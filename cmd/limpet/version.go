@@ -37,8 +37,9 @@ func showVersion(o *options, l layout) {
 }
 
 const helpText = `Usage: limpet [-?hvVtTq] [-s signal] [-p prefix]
-              [-e filename] [-c filename] [-g directives] [--option ...]
+              [-e filename] [-c filename] [-g directives] [own options]
        limpet demo
+       limpet drain|undrain --admin ADDR [--wait] [--window 10m] UPSTREAM PEER
 
 Options:
   -?,-h         : this help
@@ -65,5 +66,6 @@ limpet's own:
   --sticky-legacy NAME,.. : cookie names to look under besides the configured one
 
 limpet demo runs three backends and a configuration in front of them, and says what to try.
+limpet drain sends only clients that stick to a peer there; --wait waits until none has come for the window.
 
 `

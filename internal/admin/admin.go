@@ -7,12 +7,13 @@
 //	GET  /            what there is
 //	GET  /healthz     ok
 //	GET  /metrics     counters in the text format of Prometheus; metrics.go lists them
-//	GET  /api/status  version, generation, upstreams with their peers, as JSON
+//	GET  /api/status  version, generation, upstreams with their peers, as JSON;
+//	                  ?window=10m says how far back clients are counted
 //	POST /api/reload  reads the configuration again, as the signal HUP does
 //	POST /api/drain?upstream=NAME&peer=ADDR    sends only clients that stick to the peer there
 //	POST /api/undrain?upstream=NAME&peer=ADDR  takes that back
 //
-// Draining lasts until it is taken back, over reloads, but not over a restart.
+// `limpet drain` and `limpet undrain` (Drain) are clients of the last two. Draining lasts until it is taken back, over reloads, but not over a restart.
 //
 // Reading is open to whoever reaches the address. Actions are for those who reach
 // it by a unix socket, or who have the token of the environment's
@@ -153,14 +154,18 @@ func (s *Server) mux() http.Handler {
 func (s *Server) drain(on bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		name, addr := r.FormValue("upstream"), r.FormValue("peer")
+		state := ""
 		for _, g := range s.groups() {
-			for _, p := range g.Peers {
-				if g.Name == name && string(p.Name) == addr {
+			for _, p := range g.Peers().All {
+				if g.Name == name && string(p.Name) == addr { // a group may have an address twice
 					p.SetDrain(on)
-					fmt.Fprintf(w, "%s of %s is %s\n", addr, name, peerState(g, p))
-					return
+					state = peerState(g, p)
 				}
 			}
+		}
+		if state != "" {
+			fmt.Fprintf(w, "%s of %s is %s\n", addr, name, state)
+			return
 		}
 		http.Error(w, fmt.Sprintf("upstream %q has no peer %q; see /api/status", name, addr), http.StatusNotFound)
 	}

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"net"
@@ -45,7 +46,7 @@ func start(t *testing.T, addr, token string) (s *Server, front string, get func(
 	}
 	srv.Start()
 	t.Cleanup(func() { s.Close(); srv.Abort(); srv.Shutdown() })
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, Dial: func(_, _ string) (net.Conn, error) {
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) {
 		return net.Dial(s.Addr().Network(), s.Addr().String())
 	}}}
 	return s, front, func(method, path string) (int, string) {
@@ -71,7 +72,7 @@ func TestMetricsCountRequestsByServerAndClass(t *testing.T) {
 	}
 	http.Get("http://" + front + "/x")
 	http.DefaultClient.CloseIdleConnections()
-	p := s.groups()[0].Peers[0]
+	p := s.groups()[0].Peers().All[0]
 	p.Stats.Observe(3 * time.Millisecond)
 	p.Stats.Classes[5].Add(2)
 	if _, err := s.Server.Reload(); err != nil { // counters live on
@@ -89,6 +90,7 @@ func TestMetricsCountRequestsByServerAndClass(t *testing.T) {
 		`limpet_last_reload_successful 0`,
 		`limpet_config_generation 2`,
 		`limpet_upstream_peer_up{upstream="u",peer="127.0.0.1:1"} 1`,
+		`limpet_upstream_peer_up{upstream="u",peer="127.0.0.1:1 #2"} 1`,
 		`limpet_upstream_peer_up{upstream="u",peer="unix:/nowhere/\"s"} 1`,
 		`limpet_upstream_peer_responses_total{upstream="u",peer="127.0.0.1:1",code="5xx"} 2`,
 		`limpet_upstream_peer_response_seconds_bucket{upstream="u",peer="127.0.0.1:1",le="0.0025"} 0`,

@@ -144,6 +144,13 @@ func (s *Server) stickyFamilies() []family {
 					}
 				}
 			})},
+		{"limpet_sticky_clients", "gauge", "upstream, peer",
+			"Distinct clients, by address and user agent, that came to the peer in the last ten minutes; an estimate that is exact at 0.",
+			s.eachPeer(func(p *page, g *upstream.Group, peer *upstream.Peer, l []string) {
+				if st := sticky.Of(g); st != nil {
+					p.add(int64(st.Clients(peer, defaultWindow)), l...)
+				}
+			})},
 	}
 }
 
@@ -192,16 +199,16 @@ func (s *Server) eachServer(f func(p *page, v *metrics.Server)) func(*page) {
 }
 
 // eachPeer writes for each peer of each group; l are its labels, to be appended to.
-// An address that a group has twice is counted in one State, and so written once.
 func (s *Server) eachPeer(f func(p *page, g *upstream.Group, peer *upstream.Peer, l []string)) func(*page) {
 	return func(p *page) {
 		for _, g := range s.groups() {
-			seen := make(map[*upstream.State]bool)
-			for _, peer := range g.Peers {
-				if !seen[peer.State] {
-					seen[peer.State] = true
-					f(p, g, peer, []string{"upstream", g.Name, "peer", string(peer.Name)})
+			times := make(map[string]int) // servers of one address are told apart
+			for _, peer := range g.Peers().All {
+				name := string(peer.Name)
+				if times[name]++; times[name] > 1 {
+					name += " #" + strconv.Itoa(times[name])
 				}
+				f(p, g, peer, []string{"upstream", g.Name, "peer", name})
 			}
 		}
 	}

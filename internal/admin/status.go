@@ -2,11 +2,13 @@ package admin
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"time"
 
 	"limpet/internal/ngx"
+	"limpet/sticky"
 	"limpet/upstream"
 )
 
@@ -60,7 +62,14 @@ type Peer struct {
 	Sent      int64            `json:"sent"`
 	Received  int64            `json:"received"`
 	Responses map[string]int64 `json:"responses"`
+	// Clients estimates how many distinct clients, by address and user agent, came to
+	// the peer within the window asked for; nil where the group isn't sticky.
+	Clients    *int       `json:"clients,omitempty"`
+	LastClient *time.Time `json:"last_client,omitempty"` // when the last one came; nil for never
 }
+
+// defaultWindow is how far back clients are counted unless ?window= says otherwise.
+const defaultWindow = 10 * time.Minute
 
 // peerState names how a peer fares.
 func peerState(g *upstream.Group, p *upstream.Peer) string {
@@ -69,7 +78,7 @@ func peerState(g *upstream.Group, p *upstream.Peer) string {
 		return "down"
 	case p.Unhealthy():
 		return "unhealthy"
-	case g.Failed(p) && len(g.Peers) > 1:
+	case g.Failed(p) && len(g.Peers().All) > 1:
 		return "failed"
 	case p.Draining():
 		return "draining"
@@ -81,7 +90,16 @@ func (s *Server) groups() []*upstream.Group {
 	return ngx.Shared[upstream.Groups](s.Server.Build()).List
 }
 
-func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) status(w http.ResponseWriter, r *http.Request) {
+	window := defaultWindow
+	if v := r.FormValue("window"); v != "" {
+		d, err := time.ParseDuration(v)
+		if err != nil || d < 0 {
+			http.Error(w, fmt.Sprintf("window %q isn't a duration like 10m", v), http.StatusBadRequest)
+			return
+		}
+		window = d
+	}
 	stats := s.Server.Stats()
 	active := stats.Active.Load()
 	st := Status{
@@ -92,7 +110,7 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 		Upstreams: []Upstream{},
 	}
 	for _, g := range s.groups() {
-		st.Upstreams = append(st.Upstreams, upstreamOf(g))
+		st.Upstreams = append(st.Upstreams, upstreamOf(g, window))
 	}
 	w.Header().Set("Content-Type", "application/json")
 	enc := json.NewEncoder(w)
@@ -100,9 +118,10 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	enc.Encode(st)
 }
 
-func upstreamOf(g *upstream.Group) Upstream {
+func upstreamOf(g *upstream.Group, window time.Duration) Upstream {
+	st := sticky.Of(g)
 	u := Upstream{Name: g.Name, Implicit: g.Implicit, Peers: []Peer{}}
-	for _, p := range g.Peers {
+	for _, p := range g.Peers().All {
 		peer := Peer{
 			Addr: string(p.Name), Server: p.Server, Backup: p.Backup, State: peerState(g, p), Weight: p.Weight(),
 			Active: p.Conns(), Kept: keptOf(g, p), Fails: g.Fails(p), Requests: p.Stats.Requests.Load(),
@@ -112,6 +131,13 @@ func upstreamOf(g *upstream.Group) Upstream {
 		for i := range p.Stats.Classes {
 			if n := p.Stats.Classes[i].Load(); n > 0 {
 				peer.Responses[className(i)] = n
+			}
+		}
+		if st != nil {
+			n := st.Clients(p, window)
+			peer.Clients = &n
+			if last := st.LastSeen(p); !last.IsZero() {
+				peer.LastClient = &last
 			}
 		}
 		u.Peers = append(u.Peers, peer)

@@ -32,20 +32,19 @@ type Server struct {
 
 // conn is a client's connection. It implements ngx.Wire for the request at hand.
 type conn struct {
-	srv        *Server
-	tc         *tcp.Conn
-	client     ngx.Client
-	x          *exchange // nil while idle
-	busy       atomic.Bool
-	under      atomic.Pointer[ngx.Endpoint] // of the running request; &aborted when it was cut
-	acquired   *ngx.Endpoint                // to be released when the request panics
-	stage      *atomic.Int64                // of Stats: what the request counts in
-	eof        bool                         // the client won't send more
-	broken     bool                         // nothing can be sent any more
-	linger     bool                         // the client may still be sending: read on before closing
-	plainOnTLS bool                         // a request without TLS came to a port with it
-	reset      bool                         // close with a reset (444 and time-outs under reset_timedout_connection)
-	idle       func() bool                  // becomeIdle, made once
+	srv      *Server
+	tc       *tcp.Conn
+	client   ngx.Client
+	x        *exchange // nil while idle
+	busy     atomic.Bool
+	under    atomic.Pointer[ngx.Endpoint] // of the running request; &aborted when it was cut
+	acquired *ngx.Endpoint                // to be released when the request panics
+	stage    *atomic.Int64                // of Stats: what the request counts in
+	eof      bool                         // the client won't send more
+	broken   bool                         // nothing can be sent any more
+	linger   bool                         // the client may still be sending: read on before closing
+	reset    bool                         // close with a reset (444 and time-outs under reset_timedout_connection)
+	idle     func() bool                  // becomeIdle, made once
 }
 
 // exchange is what a connection needs while it serves a request, from a pool.
@@ -305,7 +304,7 @@ func (c *conn) request(ep *ngx.Endpoint) bool {
 	}
 	r.Client, r.Wire, r.Engine, r.Main = &c.client, c, ep.Engine, r
 	x.startAnswer()
-	r.Scope = ep.Default
+	ep.Begin(r)
 	r.Start = time.Now()
 	if ep.TLS != nil {
 		r.Scheme = "https"
@@ -314,6 +313,11 @@ func (c *conn) request(ep *ngx.Endpoint) bool {
 	}
 	c.enter(&c.srv.Stats.Reading)
 	err := c.readHead(ep, r)
+	if err == nil && ep.TLS != nil {
+		if status := ep.TLS.Refuse(r); status != 0 {
+			err = &parseError{status, ""}
+		}
+	}
 	c.enter(nil)
 	if err != nil && !c.refuse(r, err) {
 		return false

@@ -29,7 +29,7 @@ func normalize(dst, target []byte, merge bool) (path, args []byte, ok bool) {
 			if i+2 >= len(target) {
 				return nil, nil, false
 			}
-			hi, lo := unhex(target[i+1]), unhex(target[i+2])
+			hi, lo := ngx.Unhex(target[i+1]), ngx.Unhex(target[i+2])
 			if hi < 0 || lo < 0 || hi|lo == 0 {
 				return nil, nil, false
 			}
@@ -63,8 +63,8 @@ func Unescape(r *ngx.Request, uri []byte) (path []byte, ok bool) {
 	i := 0
 	for ; i < len(uri) && uri[i] != '?'; i++ {
 		c := uri[i]
-		if c == '%' && i+2 < len(uri) && unhex(uri[i+1]) >= 0 && unhex(uri[i+2]) >= 0 {
-			c = byte(unhex(uri[i+1])<<4 | unhex(uri[i+2]))
+		if c == '%' && i+2 < len(uri) && ngx.Unhex(uri[i+1]) >= 0 && ngx.Unhex(uri[i+2]) >= 0 {
+			c = byte(ngx.Unhex(uri[i+1])<<4 | ngx.Unhex(uri[i+2]))
 			i += 2
 		}
 		if c == 0 {
@@ -72,7 +72,7 @@ func Unescape(r *ngx.Request, uri []byte) (path []byte, ok bool) {
 		}
 		out = append(out, c)
 	}
-	if bytes.Contains(out, []byte("/../")) || bytes.HasSuffix(out, []byte("/..")) || bytes.HasPrefix(out, []byte("../")) {
+	if bytes.Contains(out, []byte("/../")) || bytes.HasSuffix(out, []byte("/..")) || bytes.HasPrefix(out, []byte("../")) || string(out) == ".." {
 		return nil, false
 	}
 	return append(out, uri[i:]...), true
@@ -105,14 +105,4 @@ func cutHash(b []byte) []byte {
 		}
 	}
 	return b
-}
-
-func unhex(c byte) int {
-	switch {
-	case '0' <= c && c <= '9':
-		return int(c - '0')
-	case 'a' <= c|0x20 && c|0x20 <= 'f':
-		return int(c|0x20-'a') + 10
-	}
-	return -1
 }

@@ -31,10 +31,33 @@ func (c *conn) SendHead(r *ngx.Request) error {
 	mark := len(x.out)
 	x.out = c.appendHead(x.out, r)
 	x.headLen += len(x.out) - mark
-	if r.HeaderOnly && r.Out.Status != 101 {
-		return nil
+	return c.limitHead(r)
+}
+
+// limitHead sends a head that is longer than limit_rate lets go at once, as far as
+// it has to wait; the rest goes with the body.
+func (c *conn) limitHead(r *ngx.Request) error {
+	for {
+		rate, after := r.Rate()
+		if rate <= 0 {
+			return nil
+		}
+		out := c.x.out
+		allowed := rate*(int64(time.Since(r.Start)/time.Second)+1) - (c.x.sent - after)
+		if allowed >= int64(len(out)) {
+			return nil
+		}
+		if allowed > 0 {
+			c.x.out = out[:allowed]
+			if err := c.flush(); err != nil {
+				return err
+			}
+			c.x.out = append(c.x.out, out[allowed:]...)
+		}
+		if err := c.tc.Sleep(time.Second); err != nil {
+			return c.writeError(err)
+		}
 	}
-	return nil
 }
 
 // framing decides how the client finds the body's end: its length, chunks, or the connection's end.
@@ -284,10 +307,15 @@ func (c *conn) Finish(r *ngx.Request) error {
 }
 
 // mayHold reports whether an answer that is whole in the buffer is sent together
-// with the wait for the next request: the connection lives on, and there is none yet.
+// with the wait for the next request: the connection lives on, there is none yet, and
+// no background subrequest comes before the wait.
 func (c *conn) mayHold(r *ngx.Request) bool {
 	x := c.x
+<<<<<<< HEAD
 	return r.KeepAlive && len(r.Later) == 0 && !c.broken && !c.eof && !x.hijacked && x.r == x.w && x.body.done && len(x.out) > 0 && !c.tc.Secure()
+=======
+	return r.KeepAlive && !c.broken && !c.eof && !x.hijacked && x.r == x.w && x.body.done && len(x.out) > 0 && !c.tc.Secure() && len(r.Later) == 0
+>>>>>>> main
 }
 
 // unhold sends what was held.
@@ -391,6 +419,7 @@ func (c *conn) Hijack(r *ngx.Request) (*tcp.Conn, bool) {
 	}
 	x.body.done = true
 	r.KeepAlive = false
+	r.BytesSent, r.BodySent = x.sent, max(x.sent-int64(x.headLen), 0)
 	return c.tc, true
 }
 

@@ -28,7 +28,6 @@ type machine struct {
 	null            *lua.LUserData
 	arrays, empties *lua.LTable // cjson's metatables
 	emptyArray      *lua.LUserData
-	rand            uint64
 	ngx             *lua.LTable
 	patterns        map[string]*pattern
 	vars            map[string]*ngx.Var // by name, nil for none
@@ -37,21 +36,19 @@ type machine struct {
 
 // call is one run of a script.
 type call struct {
-	phase     phase
-	r         *ngx.Request      // nil without a request
-	s         *upstream.Session // in balancer_by_lua
-	b         *balancer
-	conn      uint64      // number in log lines of a run without a request
-	outcome   ngx.Outcome // what ngx.exit and its kin decided
-	exited    bool
-	code      int // of ngx.exit
-	args      []ngx.Text
-	peer      *upstream.Peer // set_current_peer's
-	status    int            // that the balancer ends the request with
-	chunk     *bodyChunk     // in body_filter_by_lua
-	premature bool
-	gone      error       // the client's going
-	own       *lua.LTable // ngx.ctx of a run without a request
+	phase   phase
+	r       *ngx.Request      // nil without a request
+	s       *upstream.Session // in balancer_by_lua
+	b       *balancer
+	conn    uint64      // number in log lines of a run without a request
+	outcome ngx.Outcome // what ngx.exit and its kin decided
+	exited  bool
+	code    int // of ngx.exit
+	args    []ngx.Text
+	peer    *upstream.Peer // set_current_peer's
+	chunk   *bodyChunk     // in body_filter_by_lua
+	gone    error          // the client's going
+	own     *lua.LTable    // ngx.ctx of a run without a request
 }
 
 // guard bounds a run. The interpreter asks for Done before each instruction; a

@@ -12,7 +12,6 @@ func pointer(in *inst) string { return fmt.Sprintf("%p", in) }
 type printer struct {
 	words   []string
 	numbers map[*inst]int
-	depth   int
 }
 
 func (p *printer) word(s string) { p.words = append(p.words, s) }

@@ -22,8 +22,6 @@ const (
 	answering = phaseServerRewrite | phaseRewrite | phaseAccess | phaseContent
 	// filtering are the phases in which the answer is on its way.
 	filtering = phaseHeaderFilter | phaseBodyFilter
-	// requesting are the phases with a request.
-	requesting = phaseSet | answering | filtering | phaseLog | phaseBalancer
 )
 
 // String returns the name in OpenResty's messages.

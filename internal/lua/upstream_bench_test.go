@@ -17,7 +17,7 @@ func BenchmarkPrimaryPeers(b *testing.B) {
 	g := upstream.Single("b", "127.0.0.1:80", "127.0.0.2:80")
 	b.ReportAllocs()
 	for b.Loop() {
-		peerList(m.L, g, g.Primary)
+		peerList(m.L, g, g.Peers().Primary)
 	}
 	_ = time.Now
 }

@@ -41,8 +41,8 @@ func (m *machine) openUpstream() *lua.LTable {
 		})
 	}
 	one("get_servers", m.servers)
-	one("get_primary_peers", func(L *lua.LState, g *upstream.Group) *lua.LTable { return peerList(L, g, g.Primary) })
-	one("get_backup_peers", func(L *lua.LState, g *upstream.Group) *lua.LTable { return peerList(L, g, g.Backup) })
+	one("get_primary_peers", func(L *lua.LState, g *upstream.Group) *lua.LTable { return peerList(L, g, g.Peers().Primary) })
+	one("get_backup_peers", func(L *lua.LState, g *upstream.Group) *lua.LTable { return peerList(L, g, g.Peers().Backup) })
 	m.set(t, "set_peer_down", func(L *lua.LState) int { return m.setPeerDown(L, groups) })
 	m.set(t, "current_upstream_name", func(L *lua.LState) int {
 		if m.call == nil || m.r == nil {
@@ -126,9 +126,9 @@ func (m *machine) setPeerDown(L *lua.LState, groups *upstream.Groups) int {
 	if g == nil {
 		return fail(L, "upstream not found")
 	}
-	peers := g.Primary
+	peers := g.Peers().Primary
 	if L.ToBool(2) {
-		if peers = g.Backup; len(peers) == 0 {
+		if peers = g.Peers().Backup; len(peers) == 0 {
 			return fail(L, "no backup peers")
 		}
 	}

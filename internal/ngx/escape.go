@@ -46,3 +46,14 @@ func (e Escape) has(c byte) bool {
 	}
 	return false
 }
+
+// Unhex returns the value of a hexadecimal digit, -1 for what is none.
+func Unhex(c byte) int {
+	switch {
+	case '0' <= c && c <= '9':
+		return int(c - '0')
+	case 'a' <= c|0x20 && c|0x20 <= 'f':
+		return int(c|0x20-'a') + 10
+	}
+	return -1
+}

@@ -145,6 +145,7 @@ var errReplaced = errors.New("answer replaced by a header filter")
 func (r *Request) replace(status int) {
 	r.Replaced = status
 	r.HeadSent, r.HeaderOnly = false, false
+	r.Out.ContentType = nil
 	r.DropFilters()
 }
 
@@ -172,6 +173,9 @@ func (r *Request) SendHead() error {
 	}
 	if r.Out.Status == 204 || r.Out.Status == 304 {
 		r.HeaderOnly = true
+	}
+	if r.Out.HasTrailer {
+		r.Out.Length = -1
 	}
 	switch r.Out.Status {
 	case 200, 206, 304:

@@ -117,7 +117,8 @@ func TestIncludedPatternsSeeNewAndRemovedFiles(t *testing.T) {
 	tr.want(true, "a removed file")
 	load("conf.d/b.conf")
 	tr.write("sites/one/x.conf", "1")
-	if !tr.told() && !tr.told() { // the folder first, then what is in it
+	told := tr.told() // the folder first, then what is in it
+	if !told && !tr.told() {
 		t.Error("a file in a folder that wasn't there")
 	}
 }

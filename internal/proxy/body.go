@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"time"
@@ -24,10 +25,11 @@ type source struct {
 	ended   bool
 	rate    int64 // proxy_limit_rate, bytes a second
 	start   time.Time
-	read    int64
-	pending bool // something was written to the client and perhaps not sent
-	flying  bool // the body goes through a pipe
-	slow    bool // the client took less than there was, while flying
+	read    int64      // bytes of the body
+	fields  ngx.Header // behind the last chunk
+	pending bool       // something was written to the client and perhaps not sent
+	flying  bool       // the body goes through a pipe
+	slow    bool       // the client took less than there was, while flying
 }
 
 // relay copies the answer's body to the client and ends the response.
@@ -50,6 +52,7 @@ func (x *exchange) relay() ngx.Outcome {
 		return ngx.Close
 	}
 	x.release()
+	x.takeTrailer()
 	x.endTry(0)
 	if r.Finish() != nil {
 		return ngx.Close
@@ -76,7 +79,7 @@ func (x *exchange) relayBuffered() ngx.Outcome {
 	if x.rd < x.wr {
 		x.extra()
 	}
-	x.lastTry().Length = x.length
+	x.src.read = x.length
 	x.release()
 	x.endTry(0)
 	if len(p) > 0 && r.Write(p) != nil || r.Finish() != nil {
@@ -118,6 +121,11 @@ func (x *exchange) copy() (upErr, clientErr error) {
 		var p []byte
 		var err error
 		if x.spool != nil {
+			if x.src.pending && !r.HasFilters() && !x.spool.ready() {
+				if e := x.flush(); e != nil {
+					return nil, e
+				}
+			}
 			p, err = x.spool.take()
 		} else {
 			p, err = x.next()
@@ -178,14 +186,15 @@ func (x *exchange) fly() (done bool, upErr, clientErr error) {
 	}
 	x.src.remain -= n
 	x.got += n
-	x.lastTry().Length += n
+	x.src.read += n
 	if upErr == io.EOF {
 		upErr = errEarly
 	}
-	if x.src.slow && x.src.remain > 0 && upErr == nil && clientErr == nil {
-		x.startSpool()
+	done = x.src.remain == 0
+	if x.src.slow && !done && upErr == nil && clientErr == nil {
+		x.startSpool() // from here on x.src is the spool's
 	}
-	return x.src.remain == 0, upErr, clientErr
+	return done, upErr, clientErr
 }
 
 // piece is next without keeping what it returns.
@@ -195,7 +204,7 @@ func (x *exchange) piece() ([]byte, error) {
 		if x.rd < x.wr {
 			p, err := x.decode(x.in[x.rd:x.wr])
 			if len(p) > 0 || err != nil {
-				x.tally(len(p))
+				s.read += int64(len(p))
 				return p, err
 			}
 			continue
@@ -208,11 +217,6 @@ func (x *exchange) piece() ([]byte, error) {
 			return nil, err
 		}
 	}
-}
-
-func (x *exchange) tally(n int) {
-	x.src.read += int64(n)
-	x.r.Tries[len(x.r.Tries)-1].Length += int64(n)
 }
 
 // decode takes the framing off what is in the buffer.
@@ -271,13 +275,20 @@ func (x *exchange) readTrailer(b []byte) error {
 		return io.EOF
 	}
 	x.rd += n
-	r := x.r
-	f.Name, f.Value = r.Copy(f.Name), r.Copy(f.Value)
-	r.UpTrailer.Fields = append(r.UpTrailer.Fields, f)
-	if x.h.conf.PassTrailers.V && !hopByHop(f.ID) {
-		r.Out.Trailer.Fields = append(r.Out.Trailer.Fields, f)
-	}
+	f.Name, f.Value = bytes.Clone(f.Name), bytes.Clone(f.Value)
+	x.src.fields.Fields = append(x.src.fields.Fields, f)
 	return nil
+}
+
+// takeTrailer hands the fields behind the last chunk over, and on to the client where proxy_pass_trailers says so.
+func (x *exchange) takeTrailer() {
+	r := x.r
+	for _, f := range x.src.fields.Fields {
+		r.UpTrailer.Fields = append(r.UpTrailer.Fields, f)
+		if x.h.conf.PassTrailers.V && !hopByHop(f.ID) {
+			r.Out.Trailer.Fields = append(r.Out.Trailer.Fields, f)
+		}
+	}
 }
 
 // append reads more behind what is unread in the buffer.
@@ -290,17 +301,25 @@ func (x *exchange) append() error {
 // more reads on when the buffer is used up.
 func (x *exchange) more() error {
 	x.rd, x.wr = x.src.base, x.src.base
-	if s := &x.src; s.rate > 0 {
-		if due := time.Duration(s.read) * time.Second / time.Duration(s.rate); due > time.Since(s.start) {
-			if x.flush() != nil {
-				return errClient
-			}
-			if err := x.r.Client.Conn.Sleep(due - time.Since(s.start)); err != nil {
-				return err
-			}
+	if x.src.rate > 0 {
+		if err := x.slowDown(); err != nil {
+			return err
 		}
 	}
 	return x.read()
+}
+
+// slowDown waits until proxy_limit_rate lets more be read.
+func (x *exchange) slowDown() error {
+	s := &x.src
+	due := s.start.Add(time.Duration(float64(s.read) / float64(s.rate) * float64(time.Second)))
+	if wait := time.Until(due); wait > 0 {
+		if x.spool == nil && x.flush() != nil {
+			return errClient
+		}
+		return x.link.Conn.Sleep(wait)
+	}
+	return nil
 }
 
 // read reads from the peer. Before it waits, what the client was sent so far goes out.
@@ -310,7 +329,7 @@ func (x *exchange) read() error {
 		buf = buf[:min(int64(len(buf)), max(x.src.rate, 1))]
 	}
 	n, err := 0, error(nil)
-	if x.src.pending && x.spool == nil && !x.r.HasFilters() {
+	if x.spool == nil && x.src.pending && !x.r.HasFilters() {
 		if n, err = conn.TryRead(buf); err == tcp.ErrWouldBlock {
 			if x.flush() != nil {
 				return errClient

@@ -40,8 +40,11 @@ type handler struct {
 	exchanges *pool
 }
 
-// pool is the exchanges of a configuration, shared by its handlers.
-type pool struct{ sync.Pool }
+// pool is the exchanges of a configuration, shared by its handlers, and the buffers of tunnels.
+type pool struct {
+	sync.Pool
+	tunnels sync.Pool
+}
 
 // buildScope makes the handler of a place that has a proxy_pass, its own or, in an
 // if or limit_except, the enclosing location's.
@@ -143,6 +146,7 @@ type exchange struct {
 
 	first time.Time // of the first try
 	begun time.Time // of this try
+	ended time.Time // when a spool had the whole answer
 }
 
 // EndRequest implements ngx.Ender: what log lines looked at is free again.
@@ -290,8 +294,14 @@ func (x *exchange) noPeer() ngx.Outcome {
 // changed reports whether the try at hand is the first one of another group.
 func (x *exchange) changed() bool { return x.s.Number == 1 && len(x.r.Tries) > 0 }
 
-// mayRepeat reports whether the request can be sent again as it was.
-func (x *exchange) mayRepeat() bool { return !x.bodySent && x.idempotent() }
+// mayRepeat reports whether the request can be sent again as it was, after a kept
+// connection was found closed: when nothing of it went out, or by nginx's rule.
+func (x *exchange) mayRepeat() bool {
+	if x.sent == 0 {
+		return true
+	}
+	return !x.bodySent && x.idempotent() && x.h.conf.NextUpstream.V&(nextOff|nextError) == nextError
+}
 
 // idempotent reports the methods that are repeated after a request was sent, by nginx's rule.
 func (x *exchange) idempotent() bool {
@@ -349,6 +359,7 @@ func (x *exchange) try(p *upstream.Peer) (ngx.Outcome, failure) {
 		r.Up.URI = x.out[x.uri[0]:x.uri[1]]
 	}
 	x.sent, x.got, x.rd, x.wr = 0, 0, 0, 0
+	x.src, x.ended = source{}, time.Time{}
 	r.Up.Peer = p.Name
 	r.Tries = append(r.Tries, ngx.Try{Peer: p.Name, Connect: -1, Header: -1, Response: -1, GroupChanged: x.changed()})
 	x.s.While = whileConnecting
@@ -369,6 +380,7 @@ func (x *exchange) try(p *upstream.Peer) (ngx.Outcome, failure) {
 		return 0, fail
 	}
 	x.lastTry().Header = time.Since(x.begun)
+	x.s.Headed()
 	if class := statusClass(x.line.Status); class != 0 && x.mayAsk(class, true, 1) {
 		return 0, failure{class: class, status: x.line.Status}
 	}
@@ -399,8 +411,10 @@ func (x *exchange) endTry(status int) {
 	if t.Response >= 0 {
 		return
 	}
-	t.Response = time.Since(x.begun)
-	t.Sent, t.Received = x.sent, x.got
+	if t.Response = time.Since(x.begun); !x.ended.IsZero() {
+		t.Response = x.ended.Sub(x.begun)
+	}
+	t.Sent, t.Received, t.Length = x.sent, x.got, x.src.read
 	if status != 0 {
 		t.Status = status
 	}
@@ -437,11 +451,18 @@ func (x *exchange) connect(p *upstream.Peer) failure {
 	c := x.h.conf
 	x.kept = false
 	if k := x.to.group.Kept; k != nil {
-		if l, ok := k.Get(p, x.keptKey()); ok {
-			x.link, x.kept = l, true
-			x.guard(l.Conn)
-			x.arm()
-			return failure{}
+		for {
+			l, ok := k.Get(p, x.keptKey())
+			if !ok {
+				break
+			}
+			if x.atOnce() || l.Conn.Fresh() {
+				x.link, x.kept = l, true
+				x.guard(l.Conn)
+				x.arm()
+				return failure{}
+			}
+			l.Conn.Close()
 		}
 	}
 	opt := tcp.DialOptions{
@@ -489,12 +510,16 @@ func or(asked, own time.Duration) time.Duration {
 	return own
 }
 
-// keptKey tells apart the kept connections of scripts' hosts, too.
+// keptKey tells apart the kept connections of scripts' hosts, and of names and certificates by variables, too.
 func (x *exchange) keptKey() uint64 {
-	if x.s.Asked.Host == "" {
+	dynamic := x.to.tls && x.h.tls.dynamic
+	if x.s.Asked.Host == "" && !dynamic {
 		return x.h.key
 	}
 	f := fnv.New64a()
+	if dynamic {
+		x.h.tls.identify(f, x)
+	}
 	f.Write([]byte(x.s.Asked.Host))
 	return x.h.key ^ f.Sum64()
 }
@@ -513,10 +538,15 @@ func (x *exchange) guard(conn *tcp.Conn) {
 	}
 }
 
-// close ends the connection at hand.
+// close ends the reading of an answer and the connection at hand.
 func (x *exchange) close() {
 	x.spool.stop()
 	x.spool = nil
+	x.disconnect()
+}
+
+// disconnect closes the connection at hand.
+func (x *exchange) disconnect() {
 	if x.link.Conn == nil {
 		return
 	}
@@ -532,7 +562,7 @@ func (x *exchange) release() {
 		return // a spool did it
 	}
 	if k == nil || !x.keep || x.rd != x.wr || x.s.Peer == nil {
-		x.close()
+		x.disconnect()
 		return
 	}
 	x.guard(nil)

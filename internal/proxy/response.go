@@ -56,10 +56,10 @@ func hiddenFields(c *Conf) fieldSet {
 
 // respFields are the fields of an answer that have an effect here.
 type respFields struct {
-	seen                                   uint64 // IDs
-	redirect, limitRate, buffering         []byte
-	charset, upgrade, location, refresh    []byte
-	connectionClose, connectionKeep, hasTE bool
+	seen                            uint64 // IDs
+	redirect, limitRate, buffering  []byte
+	charset                         []byte
+	connectionClose, connectionKeep bool
 }
 
 // onceOnly are the fields of which a second one is ignored with a warning.
@@ -243,10 +243,13 @@ func (x *exchange) method() []byte {
 func (x *exchange) deliver(p *upstream.Peer) ngx.Outcome {
 	r, c := x.r, x.h.conf
 	x.lastTry().Status = x.line.Status
+<<<<<<< HEAD
 	if x.fields.redirect != nil && c.IgnoreHeaders.V&ignoreRedirect == 0 {
 		x.c.release()
 		return x.accelRedirect()
 	}
+=======
+>>>>>>> main
 	if status := x.line.Status; c.InterceptErrors.V && status >= 300 && r.Scope.HasErrorPage(status) && (!r.ErrorPage || r.Scope.Core.RecursiveErrorPages.V) {
 		if status == 401 {
 			for i := range r.UpHead.Fields {
@@ -261,8 +264,11 @@ func (x *exchange) deliver(p *upstream.Peer) ngx.Outcome {
 		x.discard()
 		return ngx.Status(status)
 	}
+	if x.fields.redirect != nil && c.IgnoreHeaders.V&ignoreRedirect == 0 {
+		return x.accelRedirect()
+	}
 	x.takeHead()
-	if s := x.to.group.Sticky; s != nil {
+	if s := x.s.Peers.Sticky; s != nil {
 		s.Answered(&x.s, p)
 	}
 	if x.line.Status == 101 {
@@ -403,7 +409,7 @@ func (x *exchange) accelRedirect() ngx.Outcome {
 	}
 	path, ok := http1.Unescape(r, uri)
 	if !ok {
-		r.Errorf(`unsafe URI "%s" was detected`, uri)
+		r.Errorf(`unsafe URI "%s" was detected while %s`, uri, whileHead)
 		return ngx.Status(404)
 	}
 	if string(r.Method) != "HEAD" {

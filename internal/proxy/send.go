@@ -15,11 +15,11 @@ func (x *exchange) send() failure {
 	if x.streaming {
 		return x.stream()
 	}
-	body := x.body
-	if !x.h.conf.SetBody.IsSet() && x.h.conf.PassBody.V && x.bodyLength > 0 && r.Main.Body.File == nil {
-		body = r.Main.Body.Mem
-	}
-	if r.Main.Body.File == nil || x.h.conf.SetBody.IsSet() || !x.h.conf.PassBody.V || x.bodyLength <= 0 {
+	if x.atOnce() {
+		body := x.body
+		if !x.h.conf.SetBody.IsSet() && x.h.conf.PassBody.V && x.bodyLength > 0 {
+			body = r.Main.Body.Mem
+		}
 		return x.ask(body)
 	}
 	n, err := conn.Write(x.out)
@@ -38,14 +38,21 @@ func (x *exchange) send() failure {
 	return failure{}
 }
 
+// atOnce reports whether head and body lie in memory, for one Exchange.
+func (x *exchange) atOnce() bool {
+	return !x.streaming && (x.r.Main.Body.File == nil || x.h.conf.SetBody.IsSet() || !x.h.conf.PassBody.V || x.bodyLength <= 0)
+}
+
 // ask sends the request and reads the first bytes of the answer.
 func (x *exchange) ask(body []byte) failure {
-	sent, n, err := x.link.Conn.Exchange(x.out, body, x.in)
+	sent, n, err := x.link.Conn.Exchange(x.out, body, x.in, x.kept)
 	x.sent += int64(sent)
 	x.wr, x.got = n, int64(n)
 	switch {
 	case err == nil:
 		return failure{}
+	case err == tcp.ErrStale:
+		return failure{class: nextError, status: 502, stale: true}
 	case sent < len(x.out)+len(body):
 		return x.sendError(err)
 	}

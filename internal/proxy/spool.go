@@ -4,13 +4,19 @@ import (
 	"io"
 	"os"
 	"sync"
+	"time"
+
+	"limpet/internal/tcp"
 )
 
 // spool reads an answer ahead of a slow client: into memory up to proxy_buffers,
 // then into a temporary file up to proxy_max_temp_file_size, then it waits. Its
-// goroutine begins when a write to the client first blocks, and the exchange waits for its end.
+// goroutine begins when a write to the client first blocks. From then until stop has
+// returned, the connection to the peer and where its reading stands (source, x.in)
+// are the goroutine's; the request, but for its log lines, is not.
 type spool struct {
 	x    *exchange
+	conn *tcp.Conn
 	done chan struct{} // closed when the goroutine has ended
 
 	mu      sync.Mutex
@@ -21,6 +27,8 @@ type spool struct {
 	from    int64 // file[from:to] is unread
 	to      int64
 	err     error // the source's end
+	noFile  bool  // there is none to be had
+	read    bool  // the answer was read to its end
 	stopped bool
 	buf     []byte // what take read of the file
 }
@@ -35,7 +43,11 @@ func (x *exchange) startSpool() {
 	if x.spool != nil || x.src.ended || !x.chunked && x.length >= 0 && x.src.remain == 0 {
 		return
 	}
-	s := &spool{x: x, done: make(chan struct{})}
+	// The write at hand still uses the buffer.
+	in := make([]byte, len(x.in))
+	x.wr = copy(in, x.in[x.rd:x.wr])
+	x.in, x.rd, x.src.base = in, 0, 0
+	s := &spool{x: x, conn: x.link.Conn, done: make(chan struct{})}
 	s.changed.L = &s.mu
 	x.spool = s
 	go s.run()
@@ -50,16 +62,23 @@ func (s *spool) run() {
 			return
 		}
 		if err != nil {
-			if err == io.EOF {
-				s.x.release()
-			}
-			s.mu.Lock()
-			s.err = err
-			s.changed.Signal()
-			s.mu.Unlock()
+			s.end(err)
 			return
 		}
 	}
+}
+
+// end notes that there is nothing more to come.
+func (s *spool) end(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == io.EOF && !s.stopped {
+		s.read = true
+		s.x.ended = time.Now()
+		s.x.release()
+	}
+	s.err = err
+	s.changed.Signal()
 }
 
 // put stores a piece; false when nobody wants it any more.
@@ -70,16 +89,17 @@ func (s *spool) put(p []byte) bool {
 	for !s.stopped {
 		size := int64(len(p))
 		switch {
-		case s.from == s.to && s.memSize+size <= int64(c.Buffers.V.Num)*c.Buffers.V.Size:
+		case s.from == s.to && (s.memSize == 0 || s.memSize+size <= int64(c.Buffers.V.Num)*c.Buffers.V.Size):
 			s.mem = append(s.mem, append([]byte(nil), p...))
 			s.memSize += size
 			s.changed.Signal()
 			return true
-		case c.MaxTempSize.V > 0 && s.to+size <= c.MaxTempSize.V:
+		case !s.noFile && s.to+size <= c.MaxTempSize.V:
 			if s.write(p) {
 				s.changed.Signal()
 				return true
 			}
+			s.noFile = true
 		}
 		s.changed.Wait()
 	}
@@ -105,6 +125,13 @@ func (s *spool) write(p []byte) bool {
 	}
 	s.to += int64(len(p))
 	return true
+}
+
+// ready reports whether take returns at once.
+func (s *spool) ready() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.mem) > 0 || s.from < s.to || s.err != nil
 }
 
 // take returns the next piece, good until the next call; the source's error behind the last one.
@@ -152,14 +179,11 @@ func (s *spool) stop() {
 	}
 	s.mu.Lock()
 	s.stopped = true
-	unfinished := s.err == nil
+	if !s.read {
+		s.conn.Abort()
+	}
 	s.changed.Signal()
 	s.mu.Unlock()
-	if unfinished {
-		if c := s.x.link.Conn; c != nil {
-			c.Abort()
-		}
-	}
 	<-s.done
 	if s.file != nil {
 		s.file.Close()

@@ -35,7 +35,7 @@ func decodeTarget(b []byte) []byte {
 	for i := 0; i < len(b); i++ {
 		c := b[i]
 		if c == '%' && i+2 < len(b) {
-			hi, lo := unhex(b[i+1]), unhex(b[i+2])
+			hi, lo := ngx.Unhex(b[i+1]), ngx.Unhex(b[i+2])
 			if hi >= 0 && lo >= 0 {
 				c = byte(hi<<4 | lo)
 				if c <= '%' || c >= 0x7f {
@@ -52,14 +52,4 @@ func decodeTarget(b []byte) []byte {
 		}
 	}
 	return out
-}
-
-func unhex(c byte) int {
-	switch {
-	case '0' <= c && c <= '9':
-		return int(c - '0')
-	case 'a' <= c|0x20 && c|0x20 <= 'f':
-		return int(c|0x20-'a') + 10
-	}
-	return -1
 }

@@ -26,7 +26,6 @@ func (p *parser) class() (*node, error) {
 			return nil, p.fail("missing terminating ] for character class", p.i)
 		}
 		if p.quoted() {
-			first = first && p.quote
 			continue
 		}
 		if p.src[p.i] == ']' && !first && !p.quote {

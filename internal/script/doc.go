@@ -97,6 +97,13 @@
 //
 // A request with Upgrade is answered by 101 and an echo of all that follows.
 //
+// # Names
+//
+//	dns PORT9 [NAME=VALUE,...]...     starts a name server at 127.0.0.1:PORT9 (UDP), or gives it other names
+//
+// A VALUE is an address, >ALIAS, PRIORITY/WEIGHT/PORT/HOST of a service, or !CODE for an error. What it says is valid
+// for a second; a name that isn't there doesn't exist.
+//
 // # Clients
 //
 //	request [option]... PORT1 METHOD TARGET ['Header: v']...

@@ -28,6 +28,8 @@ import (
 	"limpet/internal/static"
 	"limpet/internal/stubstatus"
 	"limpet/internal/subfilter"
+	"limpet/internal/tlsconf"
+	"limpet/internal/unsupported"
 	"limpet/internal/userid"
 	"limpet/sticky"
 	"limpet/upstream"
@@ -43,6 +45,7 @@ func (opt *Options) modules() []ngx.Module {
 		corevars.Module(),
 		location.Module(opt.remap()),
 		rewrite.Module(),
+		tlsconf.Module(),
 		maps.Module(),
 		sticky.Module(sticky.Options{Legacy: opt.StickyLegacy}),
 		upstream.Module(),
@@ -76,5 +79,6 @@ func (opt *Options) modules() []ngx.Module {
 		gzip.Module(),
 		static.Ranges(),
 	)
+	ms = append(ms, unsupported.Module(opt.WarnUnsupported))
 	return append(ms, ngx.VarModule(ms))
 }

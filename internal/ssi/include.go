@@ -68,7 +68,7 @@ func unescape(p []byte) ([]byte, bool) {
 	for i := 0; i < len(p); i++ {
 		c := p[i]
 		if c == '%' && i+2 < len(p) {
-			hi, lo := unhex(p[i+1]), unhex(p[i+2])
+			hi, lo := ngx.Unhex(p[i+1]), ngx.Unhex(p[i+2])
 			if hi >= 0 && lo >= 0 {
 				c = byte(hi<<4 | lo)
 				i += 2
@@ -85,16 +85,6 @@ func unescape(p []byte) ([]byte, bool) {
 		}
 	}
 	return out, true
-}
-
-func unhex(c byte) int {
-	switch {
-	case '0' <= c && c <= '9':
-		return int(c - '0')
-	case 'a' <= c|0x20 && c|0x20 <= 'f':
-		return int(c|0x20-'a') + 10
-	}
-	return -1
 }
 
 // keeper is the sink of an include into a variable: it keeps as much as the

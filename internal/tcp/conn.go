@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -22,16 +23,19 @@ import (
 // The errors that this package adds to the system's.
 var (
 	// ErrTimeout is a read or a write that made no progress within its timeout; it is a net.Error.
-	ErrTimeout error = &netError{"connection timed out", true, false}
+	ErrTimeout error = &netError{"connection timed out", true, true}
 	// ErrWouldBlock is TryRead's word for nothing to read yet.
 	ErrWouldBlock error = &netError{"operation would block", false, true}
 	// ErrHangup says that the client, on whose behalf the operation waited, has gone.
 	ErrHangup = errors.New("client closed connection")
+	// ErrStale says that a kept connection can't be used any more.
+	ErrStale = errors.New("connection is stale")
 	// ErrAborted says that Abort was called.
 	ErrAborted = errors.New("connection aborted")
 )
 
-// netError is a net.Error. crypto/tls keeps a session usable after a temporary one, which TryRead rests on.
+// netError is a net.Error. crypto/tls keeps a session usable after a temporary one when reading, which TryRead and
+// waits that go on after a timeout rest on.
 type netError struct {
 	text               string
 	timeout, temporary bool
@@ -58,12 +62,16 @@ type Conn struct {
 	nc   net.Conn        // nil: made by Dial from a descriptor
 	raw  syscall.RawConn // nil: not a system socket, the methods of nc do
 	tls  *tls.Conn       // nil: plain
+	// record bounds what goes into a TLS record; 0 for as much as fits.
+	record int
 
 	pushed []byte  // what the next Read gives first
 	one    [1]byte // where Wait puts its byte
 	in     reader
 	out    writer
 	addrs  addrs
+	// touched is when a tunnel last wrote, in Unix nanoseconds.
+	touched atomic.Int64
 
 	mu          sync.Mutex // guards what follows, and that no deadline is set after an interruption
 	interrupted error      // why every wait fails from now on
@@ -174,7 +182,7 @@ func (c *Conn) Wait() error {
 // Write writes all of p.
 func (c *Conn) Write(p []byte) (int, error) {
 	if c.tls != nil {
-		return c.tls.Write(p)
+		return c.writeRecords(p)
 	}
 	return c.writeWire(p)
 }
@@ -182,10 +190,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 // Fresh says whether a connection kept idle can still be used: its peer hasn't closed it and hasn't sent a byte that
 // nobody asked for.
 func (c *Conn) Fresh() bool {
-	c.mu.Lock()
-	bad := c.interrupted != nil || c.hungup
-	c.mu.Unlock()
-	if bad || len(c.pushed) > 0 {
+	if !c.usable() {
 		return false
 	}
 	if c.tls != nil || c.raw == nil {
@@ -196,6 +201,13 @@ func (c *Conn) Fresh() bool {
 	_, err := c.waitRead()
 	c.in.try = false
 	return err == ErrWouldBlock
+}
+
+// usable is Fresh without a look at the socket.
+func (c *Conn) usable() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.interrupted == nil && !c.hungup && len(c.pushed) == 0
 }
 
 // CloseWrite ends the stream towards the peer.

@@ -64,6 +64,9 @@ func (c *Conn) late(s *side, err error) error {
 			s.due = time.Now().Add(s.timeout)
 		}
 	} else if !s.due.IsZero() && !time.Now().Before(s.due) {
+		if s == &c.in.side && c.postponed() {
+			return c.rearm(s)
+		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if c.interrupted != nil {
@@ -72,6 +75,19 @@ func (c *Conn) late(s *side, err error) error {
 		return ErrTimeout
 	}
 	return c.rearm(s)
+}
+
+// touch has the read timeout of a wait under way count from now.
+func (c *Conn) touch() { c.touched.Store(time.Now().UnixNano()) }
+
+// postponed moves the end of the wait to where touch has put it; false when that has passed, too.
+func (c *Conn) postponed() bool {
+	due := time.Unix(0, c.touched.Load()).Add(c.in.side.timeout)
+	if !due.After(time.Now()) {
+		return false
+	}
+	c.in.side.due = due
+	return true
 }
 
 // Abort makes every wait on the connection, under way or to come, fail with ErrAborted.

@@ -11,15 +11,24 @@ import (
 // Exchange writes a, then b, and waits for bytes in answer, which it reads into p; the timeouts are those of Write and
 // Read. sent is how many bytes were written, all of them unless writing failed; the end of the stream is io.EOF.
 //
-// On a plain socket that takes all at once it saves the attempt to read before there can be an answer: the write is made
-// inside the read operation, after the poller has been told that readiness is waited for. A peer must not have sent
-// anything before, as Fresh says of a kept connection.
-func (c *Conn) Exchange(a, b, p []byte) (sent, n int, err error) {
+// quiet asks for what Fresh says of a kept connection: where the peer has sent something before it was asked, or has
+// closed, nothing is written and the error is ErrStale.
+//
+// On a plain socket that takes all at once the write is made inside the read operation, after the poller has been told
+// that readiness is waited for. The one look at the socket before it is Fresh's, and finds what a peer sent that speaks
+// first, whose coming wakes nobody any more.
+func (c *Conn) Exchange(a, b, p []byte, quiet bool) (sent, n int, err error) {
+	if quiet && !c.usable() {
+		return 0, 0, ErrStale
+	}
 	if c.tls != nil || c.raw == nil || len(c.pushed) > 0 || len(p) == 0 {
+		if quiet && !c.Fresh() {
+			return 0, 0, ErrStale
+		}
 		return c.writeRead(a, b, p)
 	}
 	c.setVector(a, b)
-	c.in.op, c.in.waited, c.in.buf = opExchange, false, p
+	c.in.op, c.in.waited, c.in.quiet, c.in.buf = opExchange, false, quiet, p
 	c.out.n = 0
 	n, err = c.waitRead()
 	c.out.iov[0].Base, c.out.iov[1].Base = nil, nil
@@ -35,6 +44,16 @@ func (c *Conn) Exchange(a, b, p []byte) (sent, n int, err error) {
 		err = io.EOF
 	}
 	return sent, n, err
+}
+
+// silent says whether there is nothing to read, the end of the stream included.
+func (c *Conn) silent(fd uintptr) bool {
+	for {
+		_, _, e := syscall.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&c.one)), 1, unix.MSG_PEEK, 0, 0)
+		if e != syscall.EINTR {
+			return e == syscall.EAGAIN
+		}
+	}
 }
 
 // cut returns what follows the first n bytes of b.
@@ -89,8 +108,8 @@ func (c *Conn) sendNow(fd uintptr) bool {
 // WriteWait writes p, calls sent, and waits as Wait does; sent may say false to end the wait at once with ErrAborted.
 // The write and the wait have the timeouts of Write and of the next Read. p is not used after sent was called.
 //
-// On a plain socket that takes all of p at once it saves the attempt to read before the peer can have answered: the
-// caller has read all that the peer sent before, or what came since wakes the wait.
+// On a plain socket that takes all of p at once both are one operation, and what came since the last read, such as a
+// pipelined request, ends the wait at once.
 func (c *Conn) WriteWait(p []byte, sent func() bool) error {
 	if c.tls == nil && c.raw != nil && len(c.pushed) == 0 {
 		c.setVector(p, nil)

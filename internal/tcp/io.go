@@ -17,8 +17,8 @@ const (
 	opPlain     op = iota // recvfrom, sendto
 	opPeek                // recvfrom that takes nothing
 	opWait                // opPeek once, then the poller's word is enough
-	opExchange            // sendmsg, then recvfrom once there is something
-	opWriteWait           // sendmsg, then the poller's word is enough
+	opExchange            // opPeek, sendmsg, then recvfrom once there is something
+	opWriteWait           // sendmsg, opPeek, then the poller's word is enough
 	opSplice              // splice to or from a pipe
 	opVector              // sendmsg
 	opSendFile            // sendfile
@@ -33,6 +33,7 @@ type reader struct {
 	try  bool // don't wait
 	// waited says that the callback was called before in this operation: opWait, opExchange.
 	waited bool
+	quiet  bool        // opExchange: nothing may have come before
 	sent   func() bool // opWriteWait
 	buf    []byte
 	pipe   int // opSplice
@@ -84,6 +85,7 @@ func (c *Conn) waitRead() (int, error) {
 		if err == nil {
 			err = in.err
 		} else if err = c.late(&in.side, err); err == nil {
+			in.again()
 			continue
 		} else if in.try && err == ErrTimeout {
 			err = ErrWouldBlock
@@ -93,6 +95,14 @@ func (c *Conn) waitRead() (int, error) {
 			return 0, err
 		}
 		return in.n, nil
+	}
+}
+
+// again prepares for waiting anew behind a deadline that was earlier than due: what
+// the poller told meanwhile is forgotten then, so the socket has to be looked at.
+func (in *reader) again() {
+	if in.waited && (in.op == opWait || in.op == opWriteWait) {
+		in.op, in.waited = opWait, false
 	}
 }
 
@@ -123,16 +133,23 @@ func (c *Conn) readReady(fd uintptr) bool {
 				in.err = ErrAborted
 				return true
 			}
-			in.err = c.arm(&in.side)
-			return in.err != nil
+			// What came since the last read woke nobody.
+			n, _, e = syscall.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&c.one)), 1, unix.MSG_PEEK, 0, 0)
 		case opExchange:
 			if !in.waited {
 				in.waited = true
+				silent := c.silent(fd)
+				if in.quiet && !silent {
+					in.err = ErrStale
+					return true
+				}
 				if !c.sendNow(fd) {
 					return true
 				}
-				in.err = c.arm(&in.side)
-				return in.err != nil
+				if silent {
+					in.err = c.arm(&in.side)
+					return in.err != nil
+				}
 			}
 			n, _, e = syscall.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(in.buf))), uintptr(len(in.buf)), 0, 0, 0)
 		case opSplice:
@@ -289,7 +306,10 @@ func (c *Conn) writeMethod(p []byte) (int, error) {
 
 // Writev writes a, then b, with one system call where the socket takes them at once.
 func (c *Conn) Writev(a, b []byte) (int, error) {
-	if len(a) == 0 || len(b) == 0 || c.raw == nil || c.tls != nil {
+	if c.tls != nil && len(a) > 0 && len(b) > 0 {
+		return c.writeJoined(a, b)
+	}
+	if len(a) == 0 || len(b) == 0 || c.raw == nil {
 		n, err := c.Write(a)
 		if err != nil || len(b) == 0 {
 			return n, err

@@ -48,7 +48,7 @@ type onlyWriter struct{ io.Writer }
 
 // Splice moves n bytes from src to dst, or everything until src ends when n < 0, through a pipe in the kernel where both
 // are plain. It returns how many reached dst; src ending before n is io.ErrUnexpectedEOF. Bytes that were put back on
-// src go first.
+// src go first. With n < 0, as one direction of a tunnel, each piece makes a read timeout of dst count anew.
 func Splice(dst, src *Conn, n int64) (int64, error) {
 	if dst.raw == nil || src.raw == nil || dst.tls != nil || src.tls != nil {
 		return copyConn(dst, src, n)
@@ -80,6 +80,9 @@ func Splice(dst, src *Conn, n int64) (int64, error) {
 		}
 		m, srcErr, dstErr := p.Move(dst, src, limit)
 		done += int64(m)
+		if n < 0 {
+			dst.touch()
+		}
 		switch {
 		case dstErr != nil:
 			return done, dstErr
@@ -152,6 +155,9 @@ func copyConn(dst, src *Conn, n int64) (int64, error) {
 		k, err := src.Read(p)
 		m, werr := dst.Write(p[:k])
 		done += int64(m)
+		if n < 0 {
+			dst.touch()
+		}
 		switch {
 		case werr != nil:
 			return done, werr

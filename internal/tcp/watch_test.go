@@ -177,3 +177,28 @@ func TestTLSHandshakeHasATimeout(t *testing.T) {
 		t.Errorf("handshake: %v", err)
 	}
 }
+
+// A tunnel whose one side is silent lives as long as the other talks.
+func TestTalkingSideKeepsTheTunnelOpen(t *testing.T) {
+	for _, network := range []string{"tcp", "unix"} {
+		in, from := pair(t, network)
+		to, out := pair(t, network)
+		to.SetReadTimeout(100 * time.Millisecond)
+		go Splice(to, in, -1)
+		start := time.Now()
+		done := make(chan error, 1)
+		go func() { _, err := Splice(in, to, -1); done <- err }()
+		for range 5 {
+			write(t, from, "x")
+			read(t, out, 1)
+			select {
+			case err := <-done:
+				t.Fatalf("%s: ended with %v after %v", network, err, time.Since(start))
+			case <-time.After(40 * time.Millisecond):
+			}
+		}
+		if err := <-done; err != ErrTimeout || time.Since(start) < 260*time.Millisecond {
+			t.Errorf("%s: %v after %v", network, err, time.Since(start))
+		}
+	}
+}
