@@ -311,11 +311,7 @@ func (c *conn) Finish(r *ngx.Request) error {
 // no background subrequest comes before the wait.
 func (c *conn) mayHold(r *ngx.Request) bool {
 	x := c.x
-<<<<<<< HEAD
-	return r.KeepAlive && len(r.Later) == 0 && !c.broken && !c.eof && !x.hijacked && x.r == x.w && x.body.done && len(x.out) > 0 && !c.tc.Secure()
-=======
 	return r.KeepAlive && !c.broken && !c.eof && !x.hijacked && x.r == x.w && x.body.done && len(x.out) > 0 && !c.tc.Secure() && len(r.Later) == 0
->>>>>>> main
 }
 
 // unhold sends what was held.

@@ -323,6 +323,7 @@ func (x *exchange) relayKept() ngx.Outcome {
 		x.close()
 	}
 	x.release()
+	x.takeTrailer()
 	x.endTry(0)
 	if x.muted || err != io.EOF && !r.HeaderOnly {
 		r.KeepAlive = false
@@ -349,6 +350,9 @@ func (x *exchange) copyKept() error {
 		var p []byte
 		var err error
 		if x.spool != nil {
+			if x.src.pending && !r.HasFilters() && !x.spool.ready() {
+				x.muted = x.flush() != nil || x.muted
+			}
 			p, err = x.spool.take()
 		} else {
 			p, err = x.next()

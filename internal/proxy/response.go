@@ -243,13 +243,6 @@ func (x *exchange) method() []byte {
 func (x *exchange) deliver(p *upstream.Peer) ngx.Outcome {
 	r, c := x.r, x.h.conf
 	x.lastTry().Status = x.line.Status
-<<<<<<< HEAD
-	if x.fields.redirect != nil && c.IgnoreHeaders.V&ignoreRedirect == 0 {
-		x.c.release()
-		return x.accelRedirect()
-	}
-=======
->>>>>>> main
 	if status := x.line.Status; c.InterceptErrors.V && status >= 300 && r.Scope.HasErrorPage(status) && (!r.ErrorPage || r.Scope.Core.RecursiveErrorPages.V) {
 		if status == 401 {
 			for i := range r.UpHead.Fields {
@@ -265,6 +258,7 @@ func (x *exchange) deliver(p *upstream.Peer) ngx.Outcome {
 		return ngx.Status(status)
 	}
 	if x.fields.redirect != nil && c.IgnoreHeaders.V&ignoreRedirect == 0 {
+		x.c.release()
 		return x.accelRedirect()
 	}
 	x.takeHead()

@@ -149,11 +149,7 @@ func (c *Conn) Guard(other *Conn) {
 // Sleep waits for d. It returns early with ErrHangup when the watched peer goes and with ErrAborted after Abort.
 func (c *Conn) Sleep(d time.Duration) error { return c.Await(nil, d) }
 
-<<<<<<< HEAD
-// Await is a Sleep that ends when done is closed, too.
-=======
 // Await is Sleep that also returns, without an error, when done is closed: for what somebody else does meanwhile.
->>>>>>> main
 func (c *Conn) Await(done <-chan struct{}, d time.Duration) error {
 	c.mu.Lock()
 	if c.wake == nil {
