@@ -94,10 +94,10 @@ func (p *Policy) Value(q *upstream.Peer) string {
 	return ""
 }
 
-// Sessions returns how many sessions are learned; 0 where none are.
-func (p *Policy) Sessions() int {
+// Sessions returns how many sessions are learned; learns is false where none ever are.
+func (p *Policy) Sessions() (n int, learns bool) {
 	if p.learn == nil {
-		return 0
+		return 0, false
 	}
-	return p.learn.zone.len()
+	return p.learn.zone.len(), true
 }

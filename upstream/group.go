@@ -185,19 +185,23 @@ func (g *Group) ClearFails(p *Peer) {
 	p.fails = 0
 }
 
-// LastFailure returns when the peer failed last and when its failures began to
-// count, in Unix seconds; 0 for never.
-func (g *Group) LastFailure(p *Peer) (accessed, checked int64) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return p.accessed, p.checked
+// Figures are what changes of a peer while it serves.
+type Figures struct {
+	Current, Effective int // weights of round robin
+	Conns, Fails       int
+	Accessed, Checked  int64 // when it failed last and when its failures began to count, Unix seconds; 0: never
+	Down               bool
 }
 
-// Weights returns the current and the effective weight of round robin.
-func (g *Group) Weights(p *Peer) (current, effective int) {
+// Figures appends those of some of the group's peers to dst, all of one moment.
+func (g *Group) Figures(dst []Figures, peers []*Peer) []Figures {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return p.current / g.Peers().scaled(1), p.effective
+	scale := g.Peers().scaled(1)
+	for _, p := range peers {
+		dst = append(dst, Figures{p.current / scale, p.effective, int(p.Conns()), p.fails, p.accessed, p.checked, p.IsDown()})
+	}
+	return dst
 }
 
 // Groups are the groups of a configuration, explicit ones first, in the file's order.

@@ -17,6 +17,7 @@ type options struct {
 	errorLog, globals     string
 	signal                string
 	watch                 bool
+	state                 string
 	server.Options
 }
 
@@ -27,6 +28,7 @@ func parseOptions(args []string) (*options, error) {
 	long := pflag.NewFlagSet("limpet", pflag.ContinueOnError)
 	long.Usage = func() {}
 	long.StringVar(&o.Admin, "admin", "", "")
+	long.StringVar(&o.state, "state", "", "")
 	remaps := long.StringArray("listen", nil, "")
 	long.BoolVar(&o.Offline, "offline", false, "")
 	unsupported := long.String("unsupported", "error", "")

@@ -39,7 +39,9 @@ func showVersion(o *options, l layout) {
 const helpText = `Usage: limpet [-?hvVtTq] [-s signal] [-p prefix]
               [-e filename] [-c filename] [-g directives] [own options]
        limpet demo
-       limpet drain|undrain --admin ADDR [--wait] [--window 10m] UPSTREAM PEER
+       limpet status [UPSTREAM] --admin ADDR
+       limpet drain UPSTREAM SERVER --admin ADDR [--wait] [--timeout D] [--window D]
+       limpet undrain UPSTREAM SERVER --admin ADDR
 
 Options:
   -?,-h         : this help
@@ -56,6 +58,7 @@ Options:
 
 limpet's own:
   --admin ADDR            : serve metrics and status at ADDR, ip:port or unix:path
+  --state FILE            : keep in FILE what limpet drain has drained, over restarts
   --listen FROM=TO        : listen on TO where the file says FROM, an address or a port; repeatable
   --offline               : with -t: no names resolved, no keys or logs opened, no sockets bound, no root
   --unsupported=warn      : skip directives that are known but not supported, with a warning
@@ -66,6 +69,6 @@ limpet's own:
   --sticky-legacy NAME,.. : cookie names to look under besides the configured one
 
 limpet demo runs three backends and a configuration in front of them, and says what to try.
-limpet drain sends only clients that stick to a peer there; --wait waits until none has come for the window.
+limpet status, drain and undrain ask a limpet that runs; each tells more under -h.
 
 `

@@ -22,6 +22,7 @@ const policy = `
 nginxconf, internal/rx, internal/errlog, internal/tcp, internal/openssl
 internal/resolver
 internal/ngx
+internal/certs
 upstream
 sticky, healthcheck
 internal/http1, internal/location, internal/*

@@ -30,8 +30,12 @@ type machine struct {
 	emptyArray      *lua.LUserData
 	ngx             *lua.LTable
 	patterns        map[string]*pattern
-	vars            map[string]*ngx.Var // by name, nil for none
-	muted           bool                // lines of init phases were logged by machine 0
+	vars            map[string]*ngx.Var   // by name, nil for none
+	groups          map[string]*groupView // by the name that scripts use
+	fill            *lua.LFunction        // __newindex of lazy tables
+	scratch         []byte                // of ngx.var
+	digests         map[string]lua.LValue // of ngx.md5
+	muted           bool                  // lines of init phases were logged by machine 0
 }
 
 // call is one run of a script.
@@ -56,7 +60,8 @@ type call struct {
 type guard struct {
 	n       uint32
 	left    int64
-	until   time.Time
+	d       time.Duration
+	until   time.Time // zero until the first look: short scripts ask no clock
 	stopped bool
 	closed  chan struct{}
 }
@@ -66,7 +71,7 @@ const stepMask = 1<<12 - 1
 
 func (g *guard) begin(budget int64, d time.Duration) {
 	g.n, g.left, g.stopped = 0, budget, false
-	g.until = time.Now().Add(d)
+	g.d, g.until = d, time.Time{}
 }
 
 // Done implements context.Context.
@@ -78,8 +83,18 @@ func (g *guard) Done() <-chan struct{} {
 	return nil
 }
 
+// slept gives back time that the script spent waiting.
+func (g *guard) slept(d time.Duration) {
+	if !g.until.IsZero() {
+		g.until = g.until.Add(d)
+	}
+}
+
 func (g *guard) look() <-chan struct{} {
 	g.left -= stepMask + 1
+	if g.until.IsZero() {
+		g.until = time.Now().Add(g.d)
+	}
 	if !g.stopped && g.left > 0 && (g.n&(1<<18-1) != 0 || time.Now().Before(g.until)) {
 		return nil
 	}

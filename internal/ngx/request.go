@@ -172,7 +172,7 @@ type Response struct {
 	// Unconditional says that whoever answered has seen the request's conditions (If-None-Match and the
 	// like): they aren't looked at again.
 	Unconditional bool
-	// Server and Date replace the wire's own fields (proxy_pass_header); nil for its own.
+	// Server and Date replace the wire's own fields (proxy_pass_header); nil for its own, empty for none.
 	Server, Date []byte
 	// Close ends the connection behind the answer.
 	Close bool

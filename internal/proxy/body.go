@@ -109,7 +109,7 @@ func (x *exchange) limit() bool {
 func (x *exchange) copy() (upErr, clientErr error) {
 	r := x.r
 	if x.buffering && r.IsMain() && r.Client.Conn != nil && !r.Client.HTTP2 {
-		r.Client.Conn.OnWriteBlocked(x.startSpool)
+		r.Client.Conn.OnWriteBlocked(x.blocked)
 		defer r.Client.Conn.OnWriteBlocked(nil)
 	}
 	for {
@@ -197,8 +197,8 @@ func (x *exchange) fly() (done bool, upErr, clientErr error) {
 	return done, upErr, clientErr
 }
 
-// piece is next without keeping what it returns.
-func (x *exchange) piece() ([]byte, error) {
+// nextPiece is next without keeping what it returns.
+func (x *exchange) nextPiece() ([]byte, error) {
 	s := &x.src
 	for {
 		if x.rd < x.wr {

@@ -182,11 +182,7 @@ func (c *caching) dress(x *exchange) {
 		return
 	}
 	o.Unconditional = false
-	if f := o.Header.Find(ngx.HeaderLastModified); f != nil {
-		if t, ok := ngx.ParseTime(f.Value); ok {
-			o.LastModified = t
-		}
-	}
+	x.lastModified()
 	if o.Header.Has(ngx.HeaderAcceptRanges) || o.AcceptRanges {
 		o.AcceptRanges, o.SingleRange = true, !served
 		o.Header.Hide(ngx.HeaderAcceptRanges)
@@ -239,7 +235,7 @@ func (t *tee) drop() {
 
 // next returns the body's next piece, a part of x.in that is good until the next call; io.EOF at its end.
 func (x *exchange) next() ([]byte, error) {
-	p, err := x.piece()
+	p, err := x.nextPiece()
 	if x.tee != nil {
 		x.tee.take(p, err)
 	}
@@ -343,7 +339,7 @@ func (x *exchange) finish() ngx.Outcome {
 func (x *exchange) copyKept() error {
 	r := x.r
 	if r.IsMain() && r.Client.Conn != nil && !r.Client.HTTP2 && !r.HeaderOnly {
-		r.Client.Conn.OnWriteBlocked(x.startSpool)
+		r.Client.Conn.OnWriteBlocked(x.blocked)
 		defer r.Client.Conn.OnWriteBlocked(nil)
 	}
 	for {

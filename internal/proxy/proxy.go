@@ -32,6 +32,7 @@ type handler struct {
 	key       uint64
 	redirects []redirect
 	cookies   bool // some rule may change Set-Cookie
+	passesOwn bool // the peer's Server or Date pass
 	hide      fieldSet
 	tls       *clientTLS
 	temp      *ngx.TempDir
@@ -69,6 +70,7 @@ func buildScope(b *ngx.Build, s *ngx.Scope) error {
 		hide: hiddenFields(conf), cookies: len(conf.CookieDomain.V)+len(conf.CookiePath.V)+len(conf.CookieFlags.V) > 0,
 		temp: &ngx.TempDir{Path: conf.TempPath.V}, exchanges: ngx.Shared[pool](b),
 	}
+	h.passesOwn = h.hide.ids&(1<<ngx.HeaderServer) == 0 || h.hide.ids&(1<<ngx.HeaderDate) == 0
 	for _, rule := range conf.Redirect.V {
 		switch {
 		case !rule.isDefault:
@@ -118,7 +120,9 @@ type exchange struct {
 	bodyLength  int64  // -1: none, or chunks
 	bodyChunked bool
 	streaming   bool // the body goes on as it comes
+	ahead       int  // bytes of a streamed body at in[chunkRoom:], which came with the head
 	bodySent    bool // some of a streamed body was sent
+	cut         bool // the peer answered before it had the whole request
 
 	link upstream.Link
 	kept bool  // link served a request before
@@ -143,6 +147,7 @@ type exchange struct {
 	headAt    int      // where the answer's head begins in in
 	asGet     bool     // a HEAD passed on as GET
 	muted     bool     // the client gets no more
+	blocked   func()   // startSpool
 
 	first time.Time // of the first try
 	begun time.Time // of this try
@@ -154,11 +159,11 @@ func (x *exchange) EndRequest() {
 	p := x.h.exchanges
 	x.close()
 	x.c.end()
-	in, out := x.in, x.out
+	in, out, blocked := x.in, x.out, x.blocked
 	if cap(out) > 16<<10 {
 		out = nil
 	}
-	*x = exchange{in: in, out: out[:0]}
+	*x = exchange{in: in, out: out[:0], blocked: blocked}
 	p.Put(x)
 }
 
@@ -170,6 +175,7 @@ func (h *handler) serve(r *ngx.Request) ngx.Outcome {
 	x, ok := h.exchanges.Get().(*exchange)
 	if !ok {
 		x = &exchange{}
+		x.blocked = x.startSpool
 	}
 	x.h, x.r = h, r
 	if r.Clone {
@@ -189,6 +195,11 @@ func (h *handler) serve(r *ngx.Request) ngx.Outcome {
 	if h.cache != nil {
 		if out := x.lookup(); out != ngx.Next {
 			return out
+		}
+	}
+	if x.to.group == nil {
+		if status := h.target.locate(r, &x.to); status != 0 {
+			return ngx.Status(status)
 		}
 	}
 	x.to.group.Begin(&x.s, r) // may change the request's header
@@ -225,8 +236,10 @@ func (x *exchange) prepareBody() ngx.Outcome {
 		}
 		return ngx.Next
 	case !c.RequestBuffering.V && !r.Body.Read && r.HasBody() && (!r.Chunked || c.HTTPVersion.V == ngx.HTTP11):
-		x.streaming, x.bodyChunked = true, r.Chunked
-		return ngx.Next
+		if out := x.preread(); out != ngx.Next || !r.Body.Read {
+			x.streaming, x.bodyChunked = true, r.Chunked
+			return out
+		}
 	}
 	if out := x.readAll(); out != ngx.Next {
 		return out
@@ -358,7 +371,7 @@ func (x *exchange) try(p *upstream.Peer) (ngx.Outcome, failure) {
 		x.out = x.h.appendHead(x.out[:0], x)
 		r.Up.URI = x.out[x.uri[0]:x.uri[1]]
 	}
-	x.sent, x.got, x.rd, x.wr = 0, 0, 0, 0
+	x.sent, x.got, x.rd, x.wr, x.cut = 0, 0, 0, 0, false
 	x.src, x.ended = source{}, time.Time{}
 	r.Up.Peer = p.Name
 	r.Tries = append(r.Tries, ngx.Try{Peer: p.Name, Connect: -1, Header: -1, Response: -1, GroupChanged: x.changed()})
@@ -557,10 +570,10 @@ func (x *exchange) disconnect() {
 
 // release gives the connection back for other requests where it can be kept.
 func (x *exchange) release() {
-	k := x.to.group.Kept
 	if x.link.Conn == nil {
-		return // a spool did it
+		return // a spool did it, or nobody was asked
 	}
+	k := x.to.group.Kept
 	if k == nil || !x.keep || x.rd != x.wr || x.s.Peer == nil {
 		x.disconnect()
 		return

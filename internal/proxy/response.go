@@ -214,8 +214,8 @@ func (x *exchange) framing() failure {
 	status := x.line.Status
 	x.keep = !x.fields.connectionClose && (!x.line.Old || x.fields.connectionKeep) && x.h.conf.HTTPVersion.V != ngx.HTTP10 ||
 		x.h.conf.HTTPVersion.V == ngx.HTTP10 && x.fields.connectionKeep
-	if x.sent < int64(len(x.out)) || x.streaming && !x.r.KeepAlive {
-		x.keep = false // the peer answered before it had the request
+	if x.cut {
+		x.keep = false // what is sent next would be the rest of this request
 	}
 	x.noBody = status == 204 || status == 304 || status == 101 || bytes.Equal(x.method(), []byte("HEAD"))
 	x.dec = http1.ChunkDecoder{KeepTrailer: true}
@@ -298,6 +298,12 @@ func (x *exchange) takeHead() {
 	o.AcceptRanges, o.SingleRange = c.ForceRanges.V, c.ForceRanges.V
 	o.Unconditional = true // the peer saw the conditions
 	x.buffering = c.Buffering.V
+	if x.h.passesOwn {
+		x.ownFields()
+	}
+	if c.ForceRanges.V {
+		x.lastModified()
+	}
 	for i := range r.UpHead.Fields {
 		f := &r.UpHead.Fields[i]
 		if x.h.hide.has(f) {
@@ -337,6 +343,24 @@ func (x *exchange) takeHead() {
 	x.accel()
 	if x.c != nil {
 		x.c.dress(x)
+	}
+}
+
+// ownFields leaves Server and Date out where the peer's pass; takeHead finds them.
+func (x *exchange) ownFields() {
+	o, hide := &x.r.Out, x.h.hide.ids
+	if hide&(1<<ngx.HeaderServer) == 0 {
+		o.Server = []byte{}
+	}
+	if hide&(1<<ngx.HeaderDate) == 0 {
+		o.Date = []byte{}
+	}
+}
+
+// lastModified tells filters when the answer was last changed: ranges of it are answered here.
+func (x *exchange) lastModified() {
+	if f := x.r.UpHead.Find(ngx.HeaderLastModified); f != nil && !x.h.hide.has(f) {
+		x.r.Out.LastModified, _ = ngx.ParseTime(f.Value)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"limpet/internal/authrequest"
 	"limpet/internal/charset"
 	"limpet/internal/corevars"
+	"limpet/internal/drain"
 	"limpet/internal/gunzip"
 	"limpet/internal/gzip"
 	"limpet/internal/headers"
@@ -49,6 +50,7 @@ func (opt *Options) modules() []ngx.Module {
 		maps.Module(),
 		sticky.Module(sticky.Options{Legacy: opt.StickyLegacy}),
 		upstream.Module(),
+		drain.Module(opt.Drains),
 		lua.Module(lua.Options{Recognise: !opt.RunLua}),
 		metrics.Module(opt.Admin != ""),
 		proxy.Module(),
@@ -79,6 +81,6 @@ func (opt *Options) modules() []ngx.Module {
 		gzip.Module(),
 		static.Ranges(),
 	)
-	ms = append(ms, unsupported.Module(opt.WarnUnsupported))
+	ms = append(ms, unsupported.Module(opt.WarnUnsupported, ms))
 	return append(ms, ngx.VarModule(ms))
 }

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"limpet/healthcheck"
+	"limpet/internal/drain"
 	"limpet/internal/errlog"
 	"limpet/internal/location"
 	"limpet/internal/ngx"
@@ -37,6 +38,7 @@ type Options struct {
 	WarnUnsupported bool
 	Listen          []Remap // --listen FROM=TO
 	Admin           string  // --admin ADDR
+	Drains          *drain.Set
 	StickyLegacy    []string
 	// RunLua runs balancer scripts that limpet could do natively (--lua=run).
 	RunLua bool

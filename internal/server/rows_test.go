@@ -97,6 +97,7 @@ func differences() map[string]string {
 		"userid_service":             "the default is the address that the request came to",
 		"server_name":                "an empty name is made where the server is built",
 		"keepalive_timeout":          "nginx has two: 60s in an upstream, which the table takes for the one of http",
+		"proxy_ssl_name":             "unset, it is the host of proxy_pass or a script's",
 		"proxy_set_header":           "the default fields are built in",
 		"proxy_busy_buffers_size":    "the default follows proxy_buffer_size",
 		"proxy_temp_file_write_size": "the default follows proxy_buffer_size",
