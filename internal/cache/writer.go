@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -52,9 +53,10 @@ func createBeside(name string, mode os.FileMode) (*os.File, error) {
 		case os.IsExist(err):
 			continue
 		case os.IsNotExist(err):
-			if MakeDirs(temp, 0o700) == nil {
-				continue
+			if err := MakeDirs(temp, 0o700); err != nil {
+				return nil, err
 			}
+			continue
 		}
 		return nil, fmt.Errorf(`open() "%s" failed %s`, temp, errlog.Errno(err))
 	}
@@ -171,7 +173,11 @@ func (w *Writer) Abort() {
 // another file system; the file at its old name is gone in any case. Its error is the text for the log.
 func Rename(from, to string, mode, dirMode os.FileMode) error {
 	err := os.Rename(from, to)
-	if os.IsNotExist(err) && MakeDirs(to, dirMode) == nil {
+	if os.IsNotExist(err) {
+		if err := MakeDirs(to, dirMode); err != nil {
+			os.Remove(from)
+			return err
+		}
 		err = os.Rename(from, to)
 	}
 	if errors.Is(err, syscall.EXDEV) {
@@ -204,12 +210,11 @@ func renameAcross(from, to string, mode os.FileMode) error {
 	return os.Remove(from)
 }
 
-// MakeDirs makes the folders above a name.
+// MakeDirs makes the folders above a name. Its error is the text for the log.
 func MakeDirs(name string, mode os.FileMode) error {
-	for i := len(name) - 1; i > 0; i-- {
-		if name[i] == '/' {
-			return os.MkdirAll(name[:i], mode)
-		}
+	dir := filepath.Dir(name)
+	if err := os.MkdirAll(dir, mode); err != nil {
+		return fmt.Errorf(`mkdir() "%s" failed %s`, dir, errlog.Errno(err))
 	}
 	return nil
 }

@@ -335,26 +335,15 @@ func (c *caching) rangeWithin(r *ngx.Request) bool {
 	if h == nil || !limit.IsSet() {
 		return true
 	}
+	if limit.V > 0 && (len(h) < 7 || !ngx.EqualFold(h[:6], "bytes=")) {
+		return true
+	}
 	if limit.V == 0 {
 		return false
 	}
-	if len(h) < 7 || !ngx.EqualFold(h[:6], "bytes=") {
-		return true
-	}
 	h = bytes.TrimLeft(h[6:], " ")
-	if len(h) > 0 && h[0] == '-' {
-		return false
-	}
-	var start int64
-	for _, d := range h {
-		if d < '0' || d > '9' {
-			break
-		}
-		if start = start*10 + int64(d-'0'); start > limit.V {
-			return false
-		}
-	}
-	return true
+	start, _, _ := digits(h)
+	return (len(h) == 0 || h[0] != '-') && start < limit.V
 }
 
 // variant is the key of the answer to the request among those that differ by the fields of vary.

@@ -209,11 +209,8 @@ func (c *cacheConf) check(lv *nginxconf.Level) error {
 			return nil
 		}
 	}
-	if lv.Context == nginxconf.HTTP {
-		if len(lv.Inner) == 0 {
-			return nginxconf.Errorf("", 0, `zero size shared memory zone "%s"`, c.Cache.V.name)
-		}
-		return nil // where it is used
+	if lv.Context == nginxconf.HTTP && len(lv.Inner) == 0 {
+		return nginxconf.Errorf("", 0, `zero size shared memory zone "%s"`, c.Cache.V.name)
 	}
 	return fmt.Errorf(`"proxy_cache" zone "%s" is unknown`, c.Cache.V.name)
 }

@@ -86,7 +86,7 @@ func (c *caching) accelExpires(v []byte, now int64) {
 	if at {
 		v = v[1:]
 	}
-	n, rest, ok := seconds(v)
+	n, rest, ok := digits(v)
 	switch {
 	case !ok || len(rest) > 0:
 		return
@@ -143,7 +143,7 @@ func (c *caching) argument(v []byte, word string) (n int64, found, ok bool) {
 	if !found {
 		return 0, false, true
 	}
-	n, rest, _ := seconds(v)
+	n, rest, _ := digits(v)
 	if len(rest) > 0 && bytes.IndexByte([]byte(",; "), rest[0]) < 0 {
 		c.keep = false
 		return 0, true, false
@@ -151,9 +151,9 @@ func (c *caching) argument(v []byte, word string) (n int64, found, ok bool) {
 	return n, true, true
 }
 
-// seconds reads digits; a number too large for a time is a very long one.
-func seconds(v []byte) (n int64, rest []byte, ok bool) {
-	const most = 1 << 40
+// digits reads a number; one too large for a time is a very long one.
+func digits(v []byte) (n int64, rest []byte, ok bool) {
+	const most = 1 << 50
 	i := 0
 	for ; i < len(v) && '0' <= v[i] && v[i] <= '9'; i++ {
 		n = min(n*10+int64(v[i]-'0'), most)
