@@ -97,6 +97,7 @@ const forever = 24 * time.Hour
 func (x *exchange) lookup() ngx.Outcome {
 	r := x.r
 	if r.Clone {
+		x.asGet = x.h.cache.conf.ConvertHead.V && string(r.Method) == "HEAD"
 		x.c.open(x)
 		return ngx.Next
 	}
