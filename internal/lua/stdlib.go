@@ -178,6 +178,7 @@ func (m *machine) concat(L *lua.LState) int {
 	if size > maxString {
 		raise(L, "not enough memory")
 	}
+	m.guard.took(size)
 	L.Push(lua.LString(strings.Join(parts, "")))
 	return 1
 }
@@ -251,7 +252,7 @@ func (m *machine) xpcall(L *lua.LState) int {
 
 // caught returns the value of an error that a script catches; an error that ends the script goes on.
 func (m *machine) caught(L *lua.LState, err error) lua.LValue {
-	if m.exiting(err) || m.guard.stopped {
+	if m.exiting(err) || m.guard.stopped != nil {
 		panic(err)
 	}
 	ae, ok := err.(*lua.ApiError)

@@ -103,7 +103,11 @@ func (b *Body) fill(r *Request) error {
 	limit := core.ClientBodyBufferSize.V
 	inFile := core.ClientBodyInFileOnly.V != BodyFileOff
 	size := limit
-	if r.Length >= 0 && r.Length < limit+limit/4 { // nginx gives a quarter more rather than a file
+	most := limit + limit/4 - 1 // nginx gives a quarter more rather than a file, but not in HTTP/2
+	if r.Proto == HTTP20 {
+		most = limit
+	}
+	if r.Length >= 0 && r.Length <= most {
 		size = r.Length
 	}
 	buf := make([]byte, 0, size)

@@ -218,7 +218,16 @@ func (c *caching) wait(r *ngx.Request, deadline time.Time) error {
 		c.late = true
 		return nil
 	}
-	return r.Client.Conn.Await(done, min(left, until))
+	if conn := r.Client.Conn; conn != nil {
+		return conn.Await(done, min(left, until))
+	}
+	timer := time.NewTimer(min(left, until))
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	}
+	return nil
 }
 
 // open opens the key's file; nil where there is none that can be used.

@@ -152,6 +152,7 @@ type exchange struct {
 	first time.Time // of the first try
 	begun time.Time // of this try
 	ended time.Time // when a spool had the whole answer
+	head  time.Time // when a part of the answer's head had come
 }
 
 // EndRequest implements ngx.Ender: what log lines looked at is free again.
@@ -227,15 +228,13 @@ func (x *exchange) prepareBody() ngx.Outcome {
 		x.body = c.SetBody.V.Bytes(r)
 		x.bodyLength = int64(len(x.body))
 		return x.readAll()
-	case !c.PassBody.V:
-		return ngx.Next
 	case !r.IsMain():
 		x.bodyLength = -1
 		if m := r.Main; r.HasBody() && m.Body.Read && m.Body.Size > 0 {
 			x.bodyLength = m.Body.Size
 		}
 		return ngx.Next
-	case !c.RequestBuffering.V && !r.Body.Read && r.HasBody() && (!r.Chunked || c.HTTPVersion.V == ngx.HTTP11):
+	case !c.RequestBuffering.V && c.PassBody.V && !r.Body.Read && r.HasBody() && (!r.Chunked || c.HTTPVersion.V == ngx.HTTP11):
 		if out := x.preread(); out != ngx.Next || !r.Body.Read {
 			x.streaming, x.bodyChunked = true, r.Chunked
 			return out
@@ -372,7 +371,7 @@ func (x *exchange) try(p *upstream.Peer) (ngx.Outcome, failure) {
 		r.Up.URI = x.out[x.uri[0]:x.uri[1]]
 	}
 	x.sent, x.got, x.rd, x.wr, x.cut = 0, 0, 0, 0, false
-	x.src, x.ended = source{}, time.Time{}
+	x.src, x.ended, x.head = source{}, time.Time{}, time.Time{}
 	r.Up.Peer = p.Name
 	r.Tries = append(r.Tries, ngx.Try{Peer: p.Name, Connect: -1, Header: -1, Response: -1, GroupChanged: x.changed()})
 	x.s.While = whileConnecting
@@ -538,11 +537,17 @@ func (x *exchange) keptKey() uint64 {
 }
 
 // client is the connection whose end ends the waiting for the peer; nil where it doesn't.
-func (x *exchange) client() *tcp.Conn {
-	if x.h.conf.IgnoreClientAbort.V || x.c != nil && x.c.keep || x.h.store != nil || !x.r.IsMain() || x.r.Client.HTTP2 {
+func (x *exchange) client() tcp.Guard {
+	c := x.r.Client
+	switch {
+	case x.h.conf.IgnoreClientAbort.V || x.c != nil && x.c.keep || x.h.store != nil || !x.r.IsMain():
 		return nil
+	case c.Stream != nil:
+		return c.Stream
+	case c.Conn != nil:
+		return c.Conn
 	}
-	return x.r.Client.Conn
+	return nil
 }
 
 func (x *exchange) guard(conn *tcp.Conn) {

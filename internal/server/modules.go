@@ -13,6 +13,7 @@ import (
 	"limpet/internal/gunzip"
 	"limpet/internal/gzip"
 	"limpet/internal/headers"
+	"limpet/internal/http2"
 	"limpet/internal/limit"
 	"limpet/internal/location"
 	"limpet/internal/lua"
@@ -47,6 +48,7 @@ func (opt *Options) modules() []ngx.Module {
 		location.Module(opt.remap()),
 		rewrite.Module(),
 		tlsconf.Module(),
+		http2.Module(),
 		maps.Module(),
 		sticky.Module(sticky.Options{Legacy: opt.StickyLegacy}),
 		upstream.Module(),
