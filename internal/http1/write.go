@@ -128,7 +128,7 @@ func (c *conn) appendHead(b []byte, r *ngx.Request) []byte {
 		b = append(b, "\r\nContent-Length: "...)
 		b = strconv.AppendInt(b, o.Length, 10)
 	}
-	if !o.LastModified.IsZero() {
+	if !o.LastModified.IsZero() && !o.Header.Has(ngx.HeaderLastModified) { // else it is among the others, as the peer wrote it
 		b = append(b, "\r\nLast-Modified: "...)
 		b = o.LastModified.UTC().AppendFormat(b, ngx.TimeFormat)
 	}

@@ -35,12 +35,7 @@ type source struct {
 // relay copies the answer's body to the client and ends the response.
 func (x *exchange) relay() ngx.Outcome {
 	r := x.r
-	x.src = source{base: x.rd, remain: x.length}
-	if x.noBody {
-		x.src.remain = 0
-		x.length = 0
-		x.chunked = false
-	}
+	x.begin()
 	if !x.limit() && x.length >= 0 && int64(x.wr-x.rd) >= x.length {
 		return x.relayBuffered()
 	}
@@ -63,6 +58,16 @@ func (x *exchange) relay() ngx.Outcome {
 		return ngx.Close
 	}
 	return ngx.OK
+}
+
+// begin sets the reading of the body up.
+func (x *exchange) begin() {
+	x.src = source{base: x.rd, remain: x.length}
+	if x.noBody {
+		x.src.remain = 0
+		x.length = 0
+		x.chunked = false
+	}
 }
 
 // relayBuffered answers with a body that came with the head: the usual way. The
@@ -152,6 +157,9 @@ var errClient = errors.New("client is gone")
 
 func (x *exchange) flush() error {
 	x.src.pending = false
+	if x.muted {
+		return nil
+	}
 	return x.r.Flush()
 }
 
@@ -189,9 +197,8 @@ func (x *exchange) fly() (done bool, upErr, clientErr error) {
 	return done, upErr, clientErr
 }
 
-// next returns the body's next piece, a part of x.in that is good until the next
-// call; io.EOF at its end.
-func (x *exchange) next() ([]byte, error) {
+// nextPiece is next without keeping what it returns.
+func (x *exchange) nextPiece() ([]byte, error) {
 	s := &x.src
 	for {
 		if x.rd < x.wr {

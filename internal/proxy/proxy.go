@@ -18,7 +18,7 @@ import (
 func Module() ngx.Module {
 	return ngx.Module{
 		Name: "proxy", Conf: func() nginxconf.Settings { return new(Conf) },
-		Vars: Vars, Scope: buildScope,
+		Vars: Vars, Config: buildCaches, Scope: buildScope,
 	}
 }
 
@@ -32,9 +32,12 @@ type handler struct {
 	key       uint64
 	redirects []redirect
 	cookies   bool // some rule may change Set-Cookie
+	passesOwn bool // the peer's Server or Date pass
 	hide      fieldSet
 	tls       *clientTLS
 	temp      *ngx.TempDir
+	cache     *cacher // nil without proxy_cache
+	store     *storer // nil without proxy_store
 	exchanges *pool
 }
 
@@ -63,10 +66,11 @@ func buildScope(b *ngx.Build, s *ngx.Scope) error {
 	target.groups = ngx.Shared[upstream.Groups](b)
 	b.TempDir(conf.TempPath.V.Dir)
 	h := &handler{
-		conf: conf, target: target, head: compileHead(conf), location: s.Name,
+		conf: conf, target: target, head: compileHead(conf, false), cache: conf.cacher(b), store: conf.storer(), location: s.Name,
 		hide: hiddenFields(conf), cookies: len(conf.CookieDomain.V)+len(conf.CookiePath.V)+len(conf.CookieFlags.V) > 0,
 		temp: &ngx.TempDir{Path: conf.TempPath.V}, exchanges: ngx.Shared[pool](b),
 	}
+	h.passesOwn = h.hide.ids&(1<<ngx.HeaderServer) == 0 || h.hide.ids&(1<<ngx.HeaderDate) == 0
 	for _, rule := range conf.Redirect.V {
 		switch {
 		case !rule.isDefault:
@@ -138,7 +142,12 @@ type exchange struct {
 	src       source
 	fields    respFields
 	spool     *spool
-	blocked   func() // startSpool
+	c         *caching // nil where the cache has no part in the request
+	tee       *tee     // nil where the answer isn't kept
+	headAt    int      // where the answer's head begins in in
+	asGet     bool     // a HEAD passed on as GET
+	muted     bool     // the client gets no more
+	blocked   func()   // startSpool
 
 	first time.Time // of the first try
 	begun time.Time // of this try
@@ -150,6 +159,7 @@ type exchange struct {
 func (x *exchange) EndRequest() {
 	p := x.h.exchanges
 	x.close()
+	x.c.end()
 	in, out, blocked := x.in, x.out, x.blocked
 	if cap(out) > 16<<10 {
 		out = nil
@@ -169,6 +179,9 @@ func (h *handler) serve(r *ngx.Request) ngx.Outcome {
 		x.blocked = x.startSpool
 	}
 	x.h, x.r = h, r
+	if r.Clone {
+		x.c = takeUpdate(r)
+	}
 	r.Passed = x
 	r.OnEnd(x)
 	if size := int(max(bodyBuffer, h.conf.BufferSize.V+bodyBuffer/2)); len(x.in) < size {
@@ -179,6 +192,16 @@ func (h *handler) serve(r *ngx.Request) ngx.Outcome {
 	}
 	if out := x.prepareBody(); out != ngx.Next {
 		return out
+	}
+	if h.cache != nil {
+		if out := x.lookup(); out != ngx.Next {
+			return out
+		}
+	}
+	if x.to.group == nil {
+		if status := h.target.locate(r, &x.to); status != 0 {
+			return ngx.Status(status)
+		}
 	}
 	x.to.group.Begin(&x.s, r) // may change the request's header
 	x.out = h.appendHead(x.out[:0], x)
@@ -274,6 +297,9 @@ func (x *exchange) noPeer() ngx.Outcome {
 	}
 	r.Up.Peer = []byte(x.to.group.Name)
 	r.Errorf("no live upstreams while connecting to upstream")
+	if x.c != nil {
+		return x.c.failed(x, failure{class: nextError, status: 502})
+	}
 	return ngx.Status(502)
 }
 
@@ -309,6 +335,9 @@ func (x *exchange) failed(p *upstream.Peer, fail failure) ngx.Outcome {
 	}
 	x.s.Done(how)
 	if fail.class == nextOff || !x.mayAsk(fail.class, requestSent, 0) {
+		if x.c != nil {
+			return x.c.failed(x, fail)
+		}
 		return ngx.Status(fail.status)
 	}
 	x.r.Up.Peer = nil
@@ -368,6 +397,11 @@ func (x *exchange) try(p *upstream.Peer) (ngx.Outcome, failure) {
 		return 0, failure{class: class, status: x.line.Status}
 	}
 	x.count(p)
+	if x.c != nil {
+		if out, ok := x.c.answered(x); ok {
+			return out, failure{}
+		}
+	}
 	return x.deliver(p), failure{}
 }
 
@@ -506,7 +540,7 @@ func (x *exchange) keptKey() uint64 {
 func (x *exchange) client() tcp.Guard {
 	c := x.r.Client
 	switch {
-	case x.h.conf.IgnoreClientAbort.V || !x.r.IsMain():
+	case x.h.conf.IgnoreClientAbort.V || x.c != nil && x.c.keep || x.h.store != nil || !x.r.IsMain():
 		return nil
 	case c.Stream != nil:
 		return c.Stream
@@ -541,10 +575,10 @@ func (x *exchange) disconnect() {
 
 // release gives the connection back for other requests where it can be kept.
 func (x *exchange) release() {
-	k := x.to.group.Kept
 	if x.link.Conn == nil {
-		return // a spool did it
+		return // a spool did it, or nobody was asked
 	}
+	k := x.to.group.Kept
 	if k == nil || !x.keep || x.rd != x.wr || x.s.Peer == nil {
 		x.disconnect()
 		return

@@ -148,7 +148,7 @@ func (x *exchange) parseHead() (done bool, fail failure) {
 			line := x.in[at : at+n]
 			return false, x.invalid(`upstream sent invalid header: "%s\x%02x..."`, line, x.in[at+n])
 		case http1.FieldEnd:
-			x.rd = at + n
+			x.headAt, x.rd = x.rd, at+n
 			if x.rd > int(x.h.conf.BufferSize.V) {
 				x.r.Errorf("upstream sent too big header while %s", whileHead)
 				return false, failure{class: nextInvalidHeader, status: 502}
@@ -257,10 +257,14 @@ func (x *exchange) deliver(p *upstream.Peer) ngx.Outcome {
 				}
 			}
 		}
+		if x.c != nil {
+			x.c.intercepted(status)
+		}
 		x.discard()
 		return ngx.Status(status)
 	}
 	if x.fields.redirect != nil && c.IgnoreHeaders.V&ignoreRedirect == 0 {
+		x.c.release()
 		return x.accelRedirect()
 	}
 	x.takeHead()
@@ -273,6 +277,9 @@ func (x *exchange) deliver(p *upstream.Peer) ngx.Outcome {
 	if r.SendHead() != nil {
 		x.discard()
 		return ngx.Close
+	}
+	if x.c != nil || x.h.store != nil {
+		return x.relayKept()
 	}
 	return x.relay()
 }
@@ -294,13 +301,14 @@ func (x *exchange) takeHead() {
 	o := &r.Out
 	o.Status, o.Reason = x.line.Status, x.line.Text
 	o.Length = x.length
-	o.AcceptRanges = c.ForceRanges.V
+	o.AcceptRanges, o.SingleRange = c.ForceRanges.V, c.ForceRanges.V
+	o.Unconditional = true // the peer saw the conditions
 	x.buffering = c.Buffering.V
-	if !x.h.hide.hasID(ngx.HeaderServer) {
-		o.Server = []byte{} // proxy_pass_header: the peer's, or none
+	if x.h.passesOwn {
+		x.ownFields()
 	}
-	if !x.h.hide.hasID(ngx.HeaderDate) {
-		o.Date = []byte{}
+	if c.ForceRanges.V {
+		x.lastModified()
 	}
 	for i := range r.UpHead.Fields {
 		f := &r.UpHead.Fields[i]
@@ -339,6 +347,27 @@ func (x *exchange) takeHead() {
 		o.Header.Fields = append(o.Header.Fields, *f)
 	}
 	x.accel()
+	if x.c != nil {
+		x.c.dress(x)
+	}
+}
+
+// ownFields leaves Server and Date out where the peer's pass; takeHead finds them.
+func (x *exchange) ownFields() {
+	o, hide := &x.r.Out, x.h.hide.ids
+	if hide&(1<<ngx.HeaderServer) == 0 {
+		o.Server = []byte{}
+	}
+	if hide&(1<<ngx.HeaderDate) == 0 {
+		o.Date = []byte{}
+	}
+}
+
+// lastModified tells filters when the answer was last changed: ranges of it are answered here.
+func (x *exchange) lastModified() {
+	if f := x.r.UpHead.Find(ngx.HeaderLastModified); f != nil && !x.h.hide.has(f) {
+		x.r.Out.LastModified, _ = ngx.ParseTime(f.Value)
+	}
 }
 
 // redirectField passes Location or Refresh on as proxy_redirect has it.

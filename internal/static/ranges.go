@@ -35,6 +35,7 @@ func ranges(r *ngx.Request, limit int) ngx.Outcome {
 	spans, how := parseRanges(field[6:], o.Length, limit)
 	switch how {
 	case rangesBad:
+		o.Header.Hide(ngx.HeaderContentRange) // a peer's
 		b := append(r.Alloc(40)[:0], "bytes */"...)
 		o.Header.AddID(ngx.HeaderContentRange, strconv.AppendInt(b, o.Length, 10))
 		o.Length = -1
@@ -45,6 +46,7 @@ func ranges(r *ngx.Request, limit int) ngx.Outcome {
 	}
 	o.Status, o.Reason = 206, nil
 	o.Header.Hide(ngx.HeaderAcceptRanges)
+	o.Header.Hide(ngx.HeaderContentRange)
 	if len(spans) == 1 {
 		oneRange(r, spans)
 	} else {
@@ -67,10 +69,10 @@ func rangeCurrent(r *ngx.Request) bool {
 	if len(h) >= 2 && h[len(h)-1] == '"' {
 		return string(r.Out.Header.Get(ngx.HeaderETag)) == string(h)
 	}
-	want, ok := parseTime(h)
+	want, ok := ngx.ParseTime(h)
 	is := r.Out.LastModified
 	if f := r.Out.Header.Get(ngx.HeaderLastModified); f != nil { // a peer's
-		is, _ = parseTime(f)
+		is, _ = ngx.ParseTime(f)
 	}
 	return ok && !is.IsZero() && want.Unix() == is.Unix()
 }
