@@ -54,7 +54,7 @@ func TestSessionMovesToThePeerThatAnswered(t *testing.T) {
 func TestLookupAloneBeginsNoSession(t *testing.T) {
 	s := open(t, learning, nil)
 	s.visit(visit{cookies: []string{"sid=a"}})
-	if n := Of(s.groups.List[0]).Sessions(); n != 0 {
+	if n, learns := Of(s.groups.List[0]).Sessions(); n != 0 || !learns {
 		t.Errorf("%d sessions", n)
 	}
 }

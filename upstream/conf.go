@@ -1,16 +1,17 @@
 // Package upstream is groups of peers: balancing, passive failures, kept
 // connections and the choice of the next peer.
 //
-// It stands for nginx's ngx_http_upstream_module with its round robin, hash,
-// ip_hash, least_conn, least_time, random, keepalive and zone parts.
+// It stands for nginx's ngx_http_upstream_module with all of its balancing
+// methods and its keepalive and zone parts.
 // https://nginx.org/en/docs/http/ngx_http_upstream_module.html
 //
-// A Group belongs to one configuration. Its peers are a list that is exchanged as
-// a whole when a name under `resolve` has other addresses; what a peer has done
-// and how it fares is in its State, which is kept by group and address over
-// reloads. Where nginx has this state per worker, or per zone, there is one view here.
+// A Group belongs to one configuration. Its Peers are a snapshot: where names are
+// resolved at run time, others take their place, and sessions under way go on with
+// theirs. What a peer has done and how it fares is in its State, which is kept by
+// group and address over reloads and changes. Where nginx has this state per
+// worker, or per zone, there is one view here.
 //
-// Not done: queue and state of NGINX Plus, refused by name.
+// Not done, and refused by name: queue, state and ntlm of NGINX Plus.
 package upstream
 
 import (

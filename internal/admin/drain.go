@@ -1,144 +1,132 @@
 package admin
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
-	"net/url"
 	"strings"
-	"time"
+
+	"limpet/internal/drain"
+	"limpet/internal/errlog"
+	"limpet/upstream"
 )
 
-// Drain asks a running limpet to keep new clients away from a peer, or no longer,
-// and may wait until the peer's own clients are gone: `limpet drain`.
-type Drain struct {
-	Admin          string // the address of --admin
-	Token          string // LIMPET_ADMIN_TOKEN; "" for a unix socket
-	Upstream, Peer string
-	Undo           bool
-	// Wait waits until no client has come to the peer within Window and no request is
-	// served by it. Where the group isn't sticky the requests alone count.
-	Wait   bool
-	Window time.Duration
-	Every  time.Duration // between two looks
+// group returns the group of a name; the error says which there are.
+func (s *Server) group(name string) (*upstream.Group, error) {
+	var names []string
+	var host *upstream.Group
+	for _, g := range s.groups() {
+		if g.FullName() == name {
+			return g, nil
+		}
+		if g.Name == name && host == nil {
+			host = g
+		}
+		names = append(names, g.FullName())
+	}
+	switch {
+	case host != nil:
+		return host, nil
+	case names == nil:
+		return nil, fmt.Errorf(`no upstream "%s", and no other either`, name)
+	}
+	return nil, fmt.Errorf(`no upstream "%s"; there is %s`, name, strings.Join(names, ", "))
 }
 
-// Run does it and tells on out what changes.
-func (d *Drain) Run(out io.Writer) error {
-	client := d.client()
-	defer client.CloseIdleConnections()
-	verb := "drain"
-	if d.Undo {
-		verb = "undrain"
+// meant returns the group's peers of an address, or of a server line's text; the
+// error says which there are.
+func meant(g *upstream.Group, peer string) ([]*upstream.Peer, error) {
+	if found := drain.Find(g.Peers(), peer); len(found) > 0 {
+		return found, nil
 	}
-	answer, err := d.ask(client, "POST", "/api/"+verb+"?"+url.Values{"upstream": {d.Upstream}, "peer": {d.Peer}}.Encode())
+	var names []string
+	for _, p := range g.Peers().All {
+		names = append(names, string(p.Name))
+	}
+	return nil, fmt.Errorf(`upstream "%s" has no server "%s"; it has %s`, g.FullName(), peer, strings.Join(names, ", "))
+}
+
+// drain keeps new clients away from a peer.
+func (s *Server) drain(w http.ResponseWriter, r *http.Request) {
+	window, ok := windowOf(w, r)
+	if !ok {
+		return
+	}
+	peer := r.FormValue("peer")
+	g, err := s.group(r.FormValue("upstream"))
+	if err == nil {
+		_, err = meant(g, peer)
+	}
 	if err != nil {
-		return err
+		http.Error(w, err.Error(), http.StatusNotFound)
+		return
 	}
-	out.Write(answer)
-	if d.Undo || !d.Wait {
+	err = s.Drains.Drain(g, peer)
+	ps := drain.Find(g.Peers(), peer)
+	u := s.upstreamOf(g, ps, window)
+	u.Notes = append(s.failed(err), drainNotes(g)...)
+	answer(w, u)
+}
+
+// undrain takes drain back, also of a peer that the configuration doesn't have any more.
+func (s *Server) undrain(w http.ResponseWriter, r *http.Request) {
+	window, ok := windowOf(w, r)
+	if !ok {
+		return
+	}
+	name, peer := r.FormValue("upstream"), r.FormValue("peer")
+	g, missing := s.group(name)
+	u := Upstream{Name: name, Peers: []Peer{}}
+	if missing == nil {
+		name = g.FullName()
+		_, missing = meant(g, peer)
+	}
+	found, err := s.Drains.Undrain(name, g, peer)
+	switch {
+	case missing == nil:
+		ps := drain.Find(g.Peers(), peer)
+		u = s.upstreamOf(g, ps, window)
+		u.Notes = append(s.failed(err), s.undrainNotes(g, ps)...)
+	case !found:
+		http.Error(w, missing.Error(), http.StatusNotFound)
+		return
+	default:
+		u.Notes = append(s.failed(err), "the configuration doesn't have it; it is drained no more should it come back")
+	}
+	answer(w, u)
+}
+
+// failed logs that the state file couldn't be written, and returns the note of it.
+func (s *Server) failed(err error) []string {
+	if err == nil {
 		return nil
 	}
-	for last := ""; ; time.Sleep(d.Every) {
-		line, gone, err := d.look(client)
-		if err != nil {
-			return err
-		}
-		if line != last {
-			fmt.Fprintln(out, line)
-			last = line
-		}
-		if gone {
-			return nil
-		}
-	}
+	s.Server.Log().Write(errlog.Error, 0, err.Error())
+	return []string{err.Error() + "; it lasts until limpet is restarted"}
 }
 
-// client returns what talks to the endpoint, whose requests name it "limpet".
-func (d *Drain) client() *http.Client {
-	network, addr := "tcp", d.Admin
-	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
-		network, addr = "unix", path
+// drainNotes returns what may surprise who drains a peer of the group.
+func drainNotes(g *upstream.Group) []string {
+	var notes []string
+	if g.Script != nil {
+		notes = append(notes, "a script chooses the servers of "+g.FullName()+"; it may go on choosing this one")
 	}
-	return &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, addr)
-		},
-	}}
-}
-
-// ask makes a request; what isn't answered by 200 is an error with the answer's text.
-func (d *Drain) ask(client *http.Client, method, target string) ([]byte, error) {
-	req, err := http.NewRequest(method, "http://limpet"+target, nil)
-	if err != nil {
-		return nil, err
-	}
-	if d.Token != "" {
-		req.Header.Set("Authorization", "Bearer "+d.Token)
-	}
-	resp, err := client.Do(req)
-	var at *url.Error // says what limpet's user didn't write
-	if errors.As(err, &at) {
-		err = fmt.Errorf("cannot ask %s: %w", d.Admin, at.Err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s", strings.TrimSpace(string(text)))
-	}
-	return text, err
-}
-
-// look says who is left at the peer, or at the peers where the group has the address twice.
-func (d *Drain) look(client *http.Client) (line string, gone bool, err error) {
-	text, err := d.ask(client, "GET", "/api/status?window="+d.Window.String())
-	if err != nil {
-		return "", false, err
-	}
-	var st Status
-	if err := json.Unmarshal(text, &st); err != nil {
-		return "", false, fmt.Errorf("%s isn't limpet's: %w", d.Admin, err)
-	}
-	found, sticky, clients, active := false, false, 0, int64(0)
-	for _, u := range st.Upstreams {
-		for _, p := range u.Peers {
-			if u.Name != d.Upstream || p.Addr != d.Peer {
-				continue
-			}
-			found, active = true, active+p.Active
-			if p.Clients != nil {
-				sticky, clients = true, clients+*p.Clients
-			}
+	for _, p := range g.Peers().All {
+		if !p.Down && !p.Draining() {
+			return notes
 		}
 	}
-	line = d.Peer + " of " + d.Upstream
-	switch {
-	case !found:
-		return line + " isn't in the configuration any more", true, nil
-	case sticky:
-		line += fmt.Sprintf(": clients in the last %s: %d, requests running: %d", brief(d.Window), clients, active)
-	default:
-		line += fmt.Sprintf(": requests running: %d", active)
-	}
-	return line, clients == 0 && active == 0, nil
+	return append(notes, "no other server of "+g.FullName()+" takes new clients; they are answered by 502")
 }
 
-// brief writes a duration without zeros at its end: 10m, 2h, 90s.
-func brief(d time.Duration) string {
-	for _, u := range []struct {
-		unit time.Duration
-		word string
-	}{{time.Hour, "h"}, {time.Minute, "m"}} {
-		if d%u.unit == 0 {
-			return fmt.Sprintf("%d%s", d/u.unit, u.word)
+// undrainNotes says why a peer drains all the same.
+func (s *Server) undrainNotes(g *upstream.Group, ps []*upstream.Peer) []string {
+	var notes []string
+	for _, p := range ps {
+		if p.Drain {
+			notes = append(notes, string(p.Name)+" goes on draining: its server line says drain")
+		} else if as := s.Drains.As(g, p); as != "" {
+			notes = append(notes, string(p.Name)+" goes on draining: it was drained as "+as)
 		}
 	}
-	return d.String()
+	return notes
 }

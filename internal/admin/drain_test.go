@@ -1,91 +1,72 @@
 package admin
 
 import (
-	"bytes"
-	"fmt"
-	"net/http"
-	"net/http/httptest"
+	"encoding/json"
 	"strings"
 	"testing"
-	"time"
 )
 
-// fakeLimpet answers /api/status with the peers' lists in turn.
-func fakeLimpet(t *testing.T, token string, peers ...string) (addr string, asked *[]string) {
+// drained asks for an action and returns the answer.
+func drained(t *testing.T, get func(method, path string) (int, string), path string) Upstream {
 	t.Helper()
-	asked = new([]string)
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		*asked = append(*asked, r.Method+" "+r.URL.String())
-		switch {
-		case token != "" && r.Header.Get("Authorization") != "Bearer "+token:
-			http.Error(w, "actions want Authorization: Bearer TOKEN", http.StatusUnauthorized)
-		case r.Method == "POST":
-			fmt.Fprintln(w, "1.2.3.4:5 of u is draining")
-		default:
-			fmt.Fprintf(w, `{"upstreams": [{"name": "u", "peers": [%s]}]}`, peers[0])
-			if len(peers) > 1 {
-				peers = peers[1:]
-			}
-		}
-	}))
-	t.Cleanup(s.Close)
-	return strings.TrimPrefix(s.URL, "http://"), asked
+	status, body := get("POST", path)
+	var u Upstream
+	if err := json.Unmarshal([]byte(body), &u); status != 200 || err != nil {
+		t.Fatalf("%s: %d %s", path, status, body)
+	}
+	return u
 }
 
-func TestDrainWaitsForTheLastClient(t *testing.T) {
-	addr, asked := fakeLimpet(t, "secret",
-		`{"addr": "1.2.3.4:5", "clients": 2, "active": 1}, {"addr": "9.9.9.9:9", "clients": 7}`,
-		`{"addr": "1.2.3.4:5", "clients": 1, "active": 1}, {"addr": "1.2.3.4:5", "clients": 1}`,
-		`{"addr": "1.2.3.4:5", "clients": 0, "active": 1}`, // a WebSocket
-		`{"addr": "1.2.3.4:5", "clients": 0, "active": 0}`)
-	d := Drain{Admin: addr, Token: "secret", Upstream: "u", Peer: "1.2.3.4:5", Wait: true, Window: 10 * time.Minute}
-	var out bytes.Buffer
-	if err := d.Run(&out); err != nil {
+func TestDrainIsSeenInStatusUntilItIsTakenBack(t *testing.T) {
+	s, _, get := start(t, "unix:DIRadmin", "")
+	u := drained(t, get, "/api/drain?upstream=u&peer=127.0.0.1:1")
+	if len(u.Peers) != 2 || u.Peers[0].State != "draining" || !u.Peers[1].Draining || u.Peers[0].Clients != nil || u.Notes != nil {
+		t.Errorf("the answer is %+v, want both servers of the address, no clients, no notes", u)
+	}
+	if _, err := s.Server.Reload(); err != nil {
 		t.Fatal(err)
 	}
-	want := `1.2.3.4:5 of u is draining
-1.2.3.4:5 of u: clients in the last 10m: 2, requests running: 1
-1.2.3.4:5 of u: clients in the last 10m: 0, requests running: 1
-1.2.3.4:5 of u: clients in the last 10m: 0, requests running: 0
-`
-	if out.String() != want {
-		t.Errorf("got\n%swant\n%s", out.String(), want)
+	var st Status
+	_, body := get("GET", "/api/status")
+	if err := json.Unmarshal([]byte(body), &st); err != nil {
+		t.Fatal(err)
 	}
-	if got := strings.Join(*asked, ", "); !strings.HasPrefix(got, "POST /api/drain?peer=1.2.3.4%3A5&upstream=u, GET /api/status?window=10m0s, ") {
-		t.Errorf("asked %s", got)
+	if p := st.Upstreams[0].Peers; p[0].State != "draining" || p[1].Draining || !p[2].Draining || st.Generation != 2 || st.Version != "X" {
+		t.Errorf("the status is %s", body)
 	}
-}
-
-func TestDrainOfAGroupThatIsNotStickyWaitsForRequests(t *testing.T) {
-	addr, _ := fakeLimpet(t, "", `{"addr": "1.2.3.4:5", "active": 3}`, `{"addr": "1.2.3.4:5", "active": 0}`)
-	d := Drain{Admin: addr, Upstream: "u", Peer: "1.2.3.4:5", Wait: true, Window: time.Hour}
-	var out bytes.Buffer
-	if err := d.Run(&out); err != nil || !strings.HasSuffix(out.String(), "requests running: 3\n1.2.3.4:5 of u: requests running: 0\n") {
-		t.Errorf("%v, %s", err, out.String())
+	if u = drained(t, get, "/api/undrain?upstream=u&peer=127.0.0.1:1"); u.Peers[0].State != "up" || u.Notes != nil {
+		t.Errorf("the answer is %+v", u)
 	}
 }
 
-func TestDrainEndsWhenThePeerIsGone(t *testing.T) {
-	addr, _ := fakeLimpet(t, "", `{"addr": "1.2.3.4:5", "clients": 1}`, `{"addr": "1.2.3.4:6"}`)
-	d := Drain{Admin: addr, Upstream: "u", Peer: "1.2.3.4:5", Wait: true, Window: time.Hour}
-	var out bytes.Buffer
-	if err := d.Run(&out); err != nil || !strings.HasSuffix(out.String(), "isn't in the configuration any more\n") {
-		t.Errorf("%v, %s", err, out.String())
+func TestPeerIsNamedAsInItsServerLine(t *testing.T) {
+	_, _, get := start(t, "unix:DIRadmin", "")
+	u := drained(t, get, "/api/drain?upstream=s&peer=127.0.0.1&window=1m")
+	if len(u.Peers) != 1 || u.Peers[0].Addr != "127.0.0.1:80" || u.Window != 60 || u.Counted > 60 || u.Peers[0].Clients == nil || u.Sticky == "" {
+		t.Errorf("the answer is %+v", u)
+	}
+	if len(u.Notes) != 1 || !strings.Contains(u.Notes[0], "no other server of s takes new clients") {
+		t.Errorf("notes %q; one server is down, the other drains", u.Notes)
+	}
+	if u = drained(t, get, "/api/undrain?upstream=s&peer=127.0.0.1:80"); u.Peers[0].Draining {
+		t.Errorf("the answer is %+v", u)
+	}
+	if u = drained(t, get, "/api/undrain?upstream=s&peer=127.0.0.2:3"); !u.Peers[0].Draining || len(u.Notes) != 1 {
+		t.Errorf("the answer is %+v, want a note of drain in the file", u)
 	}
 }
 
-func TestDrainTellsWhyItIsRefused(t *testing.T) {
-	addr, _ := fakeLimpet(t, "secret", "")
-	d := Drain{Admin: addr, Upstream: "u", Peer: "p"}
-	if err := d.Run(new(bytes.Buffer)); err == nil || err.Error() != "actions want Authorization: Bearer TOKEN" {
-		t.Errorf("error %v", err)
-	}
-}
-
-func TestDurationsAreBrief(t *testing.T) {
-	for d, want := range map[time.Duration]string{10 * time.Minute: "10m", 2 * time.Hour: "2h", 90 * time.Second: "1m30s", time.Second: "1s"} {
-		if got := brief(d); got != want {
-			t.Errorf("%v: %s, want %s", d, got, want)
+func TestWhoDrainsWhatIsNotThereIsToldWhatIs(t *testing.T) {
+	_, _, get := start(t, "unix:DIRadmin", "")
+	for path, want := range map[string]string{
+		"/api/drain?upstream=u&peer=none":       `upstream "u" has no server "none"; it has 127.0.0.1:1, unix:/nowhere/"s, 127.0.0.1:1`,
+		"/api/undrain?upstream=u&peer=":         `upstream "u" has no server ""; it has 127.0.0.1:1, unix:/nowhere/"s, 127.0.0.1:1`,
+		"/api/drain?upstream=x&peer=none":       `no upstream "x"; there is u, s, c, l, 127.0.0.1:4`,
+		"/api/undrain?upstream=x&peer=none":     `no upstream "x"; there is u, s, c, l, 127.0.0.1:4`,
+		"/api/drain?upstream=u&peer=a&window=x": `window "x" isn't a duration like 10m`,
+	} {
+		if status, body := get("POST", path); status == 200 || strings.TrimSpace(body) != want {
+			t.Errorf("%s: %d %s, want %s", path, status, body, want)
 		}
 	}
 }

@@ -22,6 +22,7 @@ const policy = `
 nginxconf, internal/rx, internal/errlog, internal/tcp, internal/openssl
 internal/resolver
 internal/ngx
+internal/certs
 upstream
 sticky, healthcheck
 internal/http1, internal/location, internal/*
@@ -37,6 +38,7 @@ cmd/limpet
 // extra lists imports within a line, each with its reason.
 const extra = `
 internal/proxy: internal/http1 # one codec for both sides
+internal/http2: internal/http1 # one reading of targets and fields
 `
 
 // engines says which package alone may import a library.

@@ -107,9 +107,9 @@ func (h *headReader) line(l *requestLine) error {
 				h.r.Line = firstLine(x.in[x.r:x.w])
 				return &parseError{414, "client sent too long URI"}
 			}
+			h.r.Line = firstLine(x.in[x.r:x.w]) // for a line about its end not coming
 		}
 		if err := h.fill(x.r); err != nil {
-			h.r.Line = firstLine(x.in[x.r:x.w])
 			if err == errGone {
 				return h.gone()
 			}
@@ -188,6 +188,7 @@ func (h *headReader) gone() error {
 		h.r.Status = 400
 		return errTimeout
 	}
+	h.c.leftIdle(h.c.client.Requests - 1)
 	return errGone
 }
 
@@ -206,21 +207,8 @@ func (h *headReader) target(ep *ngx.Endpoint, l *requestLine) error {
 		uri = full
 		r.URI = full
 	}
-	if l.complex {
-		path := r.Alloc(len(uri))
-		p, args, ok := normalize(path[:0], uri, ep.Default.Core.MergeSlashes.V)
-		if !ok {
-			return badRequest()
-		}
-		r.Path, r.Args, r.ComplexURI = p, args, true
-	} else {
-		r.Path = uri
-		for i, c := range uri {
-			if c == '?' {
-				r.Path, r.Args = uri[:i], uri[i+1:]
-				break
-			}
-		}
+	if !setTarget(r, l, uri, r.Scope.Core.MergeSlashes.V) {
+		return badRequest()
 	}
 	if l.host != nil {
 		host, ok := ngx.ValidHost(r.Alloc(len(l.host))[:0], l.host)
@@ -295,26 +283,13 @@ func (h *headReader) field(ep *ngx.Endpoint, f ngx.Field) error {
 		}
 		r.In.Fields = append(r.In.Fields, f)
 		return h.host(ep, f.Value)
-	case ngx.HeaderIfModifiedSince, ngx.HeaderIfUnmodifiedSince, ngx.HeaderIfMatch, ngx.HeaderIfNoneMatch,
-		ngx.HeaderContentLength, ngx.HeaderTransferEncoding, ngx.HeaderContentRange, ngx.HeaderRange, ngx.HeaderIfRange, ngx.HeaderExpect,
-		ngx.HeaderUpgrade, ngx.HeaderAuthorization, ngx.HeaderUserAgent, ngx.HeaderReferer, ngx.HeaderContentType:
-		if prev := r.In.Find(f.ID); prev != nil && once(f.ID) {
-			return &parseError{400, fmt.Sprintf(`client sent duplicate header line: "%s: %s", previous value: "%s: %s"`, f.Name, f.Value, prev.Name, prev.Value)}
-		}
 	case ngx.HeaderConnection:
 		h.connection(f.Value)
 	}
-	r.In.Fields = append(r.In.Fields, f)
-	return nil
-}
-
-// once reports the fields of which nginx refuses a second one.
-func once(id ngx.HeaderID) bool {
-	switch id {
-	case ngx.HeaderUserAgent, ngx.HeaderReferer, ngx.HeaderContentType, ngx.HeaderRange, ngx.HeaderUpgrade:
-		return false
+	if err := AddField(r, f); err != nil {
+		return &parseError{400, err.Error()}
 	}
-	return true
+	return nil
 }
 
 // connection takes close and keep-alive of a Connection field; the last one holds.

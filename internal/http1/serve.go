@@ -19,8 +19,8 @@ type Server struct {
 	Watcher *tcp.Watcher
 	// Log takes what belongs to no request; it may change at a reload.
 	Log func() *errlog.Log
-	// HTTP2 serves a connection that speaks HTTP/2; nil where it isn't built in.
-	HTTP2 func(c *ngx.Client, endpoint *ngx.Endpoint)
+	// HTTP2 makes what serves a connection that speaks HTTP/2; nil where it isn't built in.
+	HTTP2 func(c *ngx.Client, endpoint *ngx.Endpoint) HTTP2Conn
 	Stats ngx.Stats
 
 	mu      sync.Mutex
@@ -45,6 +45,7 @@ type conn struct {
 	linger   bool                         // the client may still be sending: read on before closing
 	reset    bool                         // close with a reset (444 and time-outs under reset_timedout_connection)
 	idle     func() bool                  // becomeIdle, made once
+	http2    HTTP2Conn                    // nil unless it speaks HTTP/2; guarded by srv.mu
 }
 
 // exchange is what a connection needs while it serves a request, from a pool.
@@ -150,7 +151,9 @@ func (s *Server) Shutdown() {
 	s.closing.Store(true)
 	s.mu.Lock()
 	for c := range s.conns {
-		if !c.busy.Load() {
+		if c.http2 != nil {
+			go c.http2.Leave()
+		} else if !c.busy.Load() {
 			c.tc.Abort()
 		}
 	}
@@ -218,15 +221,10 @@ func (c *conn) open() bool {
 	if ep.TLS != nil && !c.startTLS(ep) {
 		return false
 	}
-	return !c.client.HTTP2 || !c.serveHTTP2(ep)
-}
-
-func (c *conn) serveHTTP2(ep *ngx.Endpoint) bool {
-	if c.srv.HTTP2 == nil {
+	if c.client.HTTP2 || ep.TLS == nil && (ep.HTTP2 || ep.Default.HTTP2) && c.speaksHTTP2() {
+		c.serveHTTP2(ep)
 		return false
 	}
-	c.busy.Store(true)
-	c.srv.HTTP2(&c.client, ep)
 	return true
 }
 
@@ -289,10 +287,26 @@ func (c *conn) wait() bool {
 // idleError logs why a connection ended between requests, as nginx does.
 func (c *conn) idleError(err error) {
 	switch {
-	case errors.Is(err, tcp.ErrTimeout), errors.Is(err, tcp.ErrAborted), c.client.Requests == 0:
-	default:
-		c.srv.Log().Printf(errlog.Info, c.client.ID, "client %s closed keepalive connection", c.client.Text)
+	case errors.Is(err, tcp.ErrAborted):
+	case c.client.Requests == 0 && errors.Is(err, tcp.ErrTimeout):
+		c.waiting("client timed out (110: Connection timed out)")
+	case !errors.Is(err, tcp.ErrTimeout):
+		c.leftIdle(c.client.Requests)
 	}
+}
+
+// leftIdle logs a client that closed its connection behind that many requests.
+func (c *conn) leftIdle(requests int) {
+	if requests == 0 {
+		c.waiting("client closed connection")
+		return
+	}
+	c.srv.Log().Printf(errlog.Info, c.client.ID, "client %s closed keepalive connection", c.client.Text)
+}
+
+// waiting logs what became of a client that sent nothing.
+func (c *conn) waiting(what string) {
+	c.srv.Log().Printf(errlog.Info, c.client.ID, "%s while waiting for request, client: %s, server: %s", what, c.client.Text, c.client.Listener.Addr)
 }
 
 // request reads and serves one request.

@@ -106,17 +106,17 @@ func (c *conn) appendHead(b []byte, r *ngx.Request) []byte {
 	} else {
 		b = append(b, ngx.StatusLine(o.Status)...)
 	}
-	b = append(b, "\r\nServer: "...)
-	if o.Server != nil {
-		b = append(b, o.Server...)
-	} else {
-		b = append(b, ngx.ServerField(r.Scope.Core.ServerTokens.V)...)
+	switch {
+	case o.Server == nil:
+		b = append(append(b, "\r\nServer: "...), ngx.ServerField(r.Scope.Core.ServerTokens.V)...)
+	case len(o.Server) > 0:
+		b = append(append(b, "\r\nServer: "...), o.Server...)
 	}
-	b = append(b, "\r\nDate: "...)
-	if o.Date != nil {
-		b = append(b, o.Date...)
-	} else {
-		b = append(b, ngx.DateField()...)
+	switch {
+	case o.Date == nil:
+		b = append(append(b, "\r\nDate: "...), ngx.DateField()...)
+	case len(o.Date) > 0:
+		b = append(append(b, "\r\nDate: "...), o.Date...)
 	}
 	if o.ContentType != nil {
 		b = append(append(b, "\r\nContent-Type: "...), o.ContentType...)

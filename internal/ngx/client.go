@@ -32,7 +32,9 @@ type Client struct {
 	// Session is what package tlsconf keeps of the TLS session; nobody else's.
 	Session any
 	HTTP2   bool
-	Proxy   *ProxyHeader // what the PROXY protocol said; nil without it
+	// Stream tells of the client's going where requests share the connection (HTTP/2); nil where Conn does.
+	Stream tcp.Guard
+	Proxy  *ProxyHeader // what the PROXY protocol said; nil without it
 }
 
 // ProxyHeader is what a PROXY protocol header said.

@@ -167,7 +167,7 @@ type Response struct {
 	HasTrailer   bool
 	AcceptRanges bool // ranges of the body can be asked for
 	SingleRange  bool // one range at most: the body is a stream
-	// Server and Date replace the wire's own fields (proxy_pass_header); nil for its own.
+	// Server and Date replace the wire's own fields (proxy_pass_header); nil for its own, empty for none.
 	Server, Date []byte
 	// Close ends the connection behind the answer.
 	Close bool

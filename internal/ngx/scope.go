@@ -28,8 +28,9 @@ type Scope struct {
 	Server *Scope
 	// ServerName is the first name of the virtual server.
 	ServerName []byte
-	// HTTP2 says that the virtual server has http2 on.
-	HTTP2 bool
+	// HTTP2 says that the virtual server has http2 on; HTTP2Chunk is http2_chunk_size.
+	HTTP2      bool
+	HTTP2Chunk int
 	// VerifiesClients says that the virtual server asks clients for certificates.
 	VerifiesClients bool
 	// Data is the location tree's own; nobody else's.

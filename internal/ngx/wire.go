@@ -74,6 +74,16 @@ type Splicer interface {
 	Splice(r *Request, src *tcp.Conn, n int64, stop func() bool) (moved int64, srcErr, clientErr error)
 }
 
+// BodyWaiter is a Wire whose ReadBody can be parted into trying and waiting, so that
+// somebody else can be waited for, too.
+type BodyWaiter interface {
+	// TryReadBody is ReadBody that doesn't wait: tcp.ErrWouldBlock when nothing has come. p isn't empty.
+	TryReadBody(r *Request, p []byte) (int, error)
+	// WaitBody waits until ReadBody doesn't have to, with tcp.ErrAnswered when there is something to read from peer before.
+	// Other errors are ReadBody's.
+	WaitBody(r *Request, peer *tcp.Conn) error
+}
+
 // Engine runs requests through servers and locations.
 type Engine interface {
 	// Run takes a request whose server is known to its end, log included.

@@ -104,7 +104,7 @@ func (x *exchange) limit() bool {
 func (x *exchange) copy() (upErr, clientErr error) {
 	r := x.r
 	if x.buffering && r.IsMain() && r.Client.Conn != nil && !r.Client.HTTP2 {
-		r.Client.Conn.OnWriteBlocked(x.startSpool)
+		r.Client.Conn.OnWriteBlocked(x.blocked)
 		defer r.Client.Conn.OnWriteBlocked(nil)
 	}
 	for {

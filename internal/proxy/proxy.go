@@ -116,7 +116,9 @@ type exchange struct {
 	bodyLength  int64  // -1: none, or chunks
 	bodyChunked bool
 	streaming   bool // the body goes on as it comes
+	ahead       int  // bytes of a streamed body at in[chunkRoom:], which came with the head
 	bodySent    bool // some of a streamed body was sent
+	cut         bool // the peer answered before it had the whole request
 
 	link upstream.Link
 	kept bool  // link served a request before
@@ -136,21 +138,23 @@ type exchange struct {
 	src       source
 	fields    respFields
 	spool     *spool
+	blocked   func() // startSpool
 
 	first time.Time // of the first try
 	begun time.Time // of this try
 	ended time.Time // when a spool had the whole answer
+	head  time.Time // when a part of the answer's head had come
 }
 
 // EndRequest implements ngx.Ender: what log lines looked at is free again.
 func (x *exchange) EndRequest() {
 	p := x.h.exchanges
 	x.close()
-	in, out := x.in, x.out
+	in, out, blocked := x.in, x.out, x.blocked
 	if cap(out) > 16<<10 {
 		out = nil
 	}
-	*x = exchange{in: in, out: out[:0]}
+	*x = exchange{in: in, out: out[:0], blocked: blocked}
 	p.Put(x)
 }
 
@@ -162,6 +166,7 @@ func (h *handler) serve(r *ngx.Request) ngx.Outcome {
 	x, ok := h.exchanges.Get().(*exchange)
 	if !ok {
 		x = &exchange{}
+		x.blocked = x.startSpool
 	}
 	x.h, x.r = h, r
 	r.Passed = x
@@ -200,17 +205,17 @@ func (x *exchange) prepareBody() ngx.Outcome {
 		x.body = c.SetBody.V.Bytes(r)
 		x.bodyLength = int64(len(x.body))
 		return x.readAll()
-	case !c.PassBody.V:
-		return ngx.Next
 	case !r.IsMain():
 		x.bodyLength = -1
 		if m := r.Main; r.HasBody() && m.Body.Read && m.Body.Size > 0 {
 			x.bodyLength = m.Body.Size
 		}
 		return ngx.Next
-	case !c.RequestBuffering.V && !r.Body.Read && r.HasBody() && (!r.Chunked || c.HTTPVersion.V == ngx.HTTP11):
-		x.streaming, x.bodyChunked = true, r.Chunked
-		return ngx.Next
+	case !c.RequestBuffering.V && c.PassBody.V && !r.Body.Read && r.HasBody() && (!r.Chunked || c.HTTPVersion.V == ngx.HTTP11):
+		if out := x.preread(); out != ngx.Next || !r.Body.Read {
+			x.streaming, x.bodyChunked = true, r.Chunked
+			return out
+		}
 	}
 	if out := x.readAll(); out != ngx.Next {
 		return out
@@ -336,8 +341,8 @@ func (x *exchange) try(p *upstream.Peer) (ngx.Outcome, failure) {
 		x.out = x.h.appendHead(x.out[:0], x)
 		r.Up.URI = x.out[x.uri[0]:x.uri[1]]
 	}
-	x.sent, x.got, x.rd, x.wr = 0, 0, 0, 0
-	x.src, x.ended = source{}, time.Time{}
+	x.sent, x.got, x.rd, x.wr, x.cut = 0, 0, 0, 0, false
+	x.src, x.ended, x.head = source{}, time.Time{}, time.Time{}
 	r.Up.Peer = p.Name
 	r.Tries = append(r.Tries, ngx.Try{Peer: p.Name, Connect: -1, Header: -1, Response: -1, GroupChanged: x.changed()})
 	x.s.While = whileConnecting
@@ -498,11 +503,17 @@ func (x *exchange) keptKey() uint64 {
 }
 
 // client is the connection whose end ends the waiting for the peer; nil where it doesn't.
-func (x *exchange) client() *tcp.Conn {
-	if x.h.conf.IgnoreClientAbort.V || !x.r.IsMain() || x.r.Client.HTTP2 {
+func (x *exchange) client() tcp.Guard {
+	c := x.r.Client
+	switch {
+	case x.h.conf.IgnoreClientAbort.V || !x.r.IsMain():
 		return nil
+	case c.Stream != nil:
+		return c.Stream
+	case c.Conn != nil:
+		return c.Conn
 	}
-	return x.r.Client.Conn
+	return nil
 }
 
 func (x *exchange) guard(conn *tcp.Conn) {

@@ -24,6 +24,8 @@ func (s *fieldSet) add(name string) {
 	s.names = append(s.names, name)
 }
 
+func (s *fieldSet) hasID(id ngx.HeaderID) bool { return s.ids&(1<<id) != 0 }
+
 func (s *fieldSet) has(f *ngx.Field) bool {
 	if f.ID != ngx.HeaderOther {
 		return s.ids&(1<<f.ID) != 0
@@ -99,11 +101,15 @@ func (x *exchange) readHead() failure {
 	return x.framing()
 }
 
-// fill reads more of the head. All of it must come within proxy_read_timeout, as in nginx.
+// fill reads more of the head. What is left of it must come within proxy_read_timeout, however many reads it takes.
 func (x *exchange) fill() failure {
 	conn, timeout := x.link.Conn, x.readTimeout()
 	if x.wr > 0 && timeout > 0 {
-		left := timeout - time.Since(x.begun)
+		now := time.Now()
+		if x.head.IsZero() {
+			x.head = now
+		}
+		left := timeout - now.Sub(x.head)
 		if left <= 0 {
 			return x.timedOut(whileHead)
 		}
@@ -214,8 +220,8 @@ func (x *exchange) framing() failure {
 	status := x.line.Status
 	x.keep = !x.fields.connectionClose && (!x.line.Old || x.fields.connectionKeep) && x.h.conf.HTTPVersion.V != ngx.HTTP10 ||
 		x.h.conf.HTTPVersion.V == ngx.HTTP10 && x.fields.connectionKeep
-	if x.sent < int64(len(x.out)) || x.streaming && !x.r.KeepAlive {
-		x.keep = false // the peer answered before it had the request
+	if x.cut {
+		x.keep = false // what is sent next would be the rest of this request
 	}
 	x.noBody = status == 204 || status == 304 || status == 101 || bytes.Equal(x.method(), []byte("HEAD"))
 	x.dec = http1.ChunkDecoder{KeepTrailer: true}
@@ -290,6 +296,12 @@ func (x *exchange) takeHead() {
 	o.Length = x.length
 	o.AcceptRanges = c.ForceRanges.V
 	x.buffering = c.Buffering.V
+	if !x.h.hide.hasID(ngx.HeaderServer) {
+		o.Server = []byte{} // proxy_pass_header: the peer's, or none
+	}
+	if !x.h.hide.hasID(ngx.HeaderDate) {
+		o.Date = []byte{}
+	}
 	for i := range r.UpHead.Fields {
 		f := &r.UpHead.Fields[i]
 		if x.h.hide.has(f) {

@@ -286,42 +286,42 @@ func TestUnreachableServerGivesWay(t *testing.T) {
 
 func TestServicesAreResolved(t *testing.T) {
 	hosts := map[string]string{"one.test": "192.0.2.1 2001:db8::1", "two.test": "192.0.2.2", "broken.test": "!2"}
-	targets := "one two empty"
-	s := serve(t, func(q []byte, name string, typ uint16, tcp bool) []byte {
-		if typ != typeSRV {
-			return zone(60, hosts)(q, name, typ, tcp)
-		}
-		r := answerTo(q, 0)
-		if name == "_http._tcp.test" {
-			for i, target := range strings.Fields(targets) {
-				r.record(typeSRV, 60, append([]byte{0, byte(i), 0, 5, 0, 80}, wireName(target+".test")...))
+	service := func(targets ...string) *Resolver {
+		return resolverOf(serve(t, func(q []byte, name string, typ uint16, tcp bool) []byte {
+			if typ != typeSRV {
+				return zone(60, hosts)(q, name, typ, tcp)
 			}
-		}
-		return r.b
-	})
-	r := resolverOf(s)
+			r := answerTo(q, 0)
+			if name == "_http._tcp.test" {
+				for i, target := range targets {
+					r.record(typeSRV, 60, append([]byte{0, byte(i), 0, 5, 0, 80}, wireName(target+".test")...))
+				}
+			}
+			return r.b
+		}))
+	}
+	r := service("one", "two", "empty")
 	wait := WaitContext(context.Background())
-	for _, service := range []string{"http", "_http._tcp"} {
-		got, _, err := r.Service(service, "test", time.Second, wait)
+	for _, name := range []string{"http", "_http._tcp"} {
+		got, _, err := r.Service(name, "test", time.Second, wait)
 		want := []Target{
 			{netip.MustParseAddrPort("192.0.2.1:80"), "one.test", 0, 5}, {netip.MustParseAddrPort("[2001:db8::1]:80"), "one.test", 0, 5},
 			{netip.MustParseAddrPort("192.0.2.2:80"), "two.test", 1, 5},
 		}
 		if err != nil || len(got) != len(want) {
-			t.Fatalf("%s: %v, %v", service, got, err)
+			t.Fatalf("%s: %v, %v", name, got, err)
 		}
 		for i := range want {
 			if got[i] != want[i] {
-				t.Errorf("%s: %v, want %v", service, got[i], want[i])
+				t.Errorf("%s: %v, want %v", name, got[i], want[i])
 			}
 		}
 	}
 	if _, _, err := r.Service("ftp", "test", time.Second, wait); err != error(NotFound) {
 		t.Error(err)
 	}
-	targets = "one broken"
 	var sub *ServiceError
-	if _, _, err := resolverOf(s).Service("http", "test", time.Second, wait); !errors.As(err, &sub) || sub.Host != "broken.test" {
+	if _, _, err := service("one", "broken").Service("http", "test", time.Second, wait); !errors.As(err, &sub) || sub.Host != "broken.test" {
 		t.Error(err)
 	}
 }

@@ -62,6 +62,7 @@
 //	reload                            sends HUP and waits for the new configuration; when it is refused, fails and prints why
 //	signal HUP|QUIT|TERM|INT|USR1|USR2|WINCH|KILL
 //	quit [SIGNAL]                     sends QUIT, or the signal, and waits for the end
+//	limpet VERB [argument]...         runs one of limpet's own commands (drain, status, ...) and prints what it says; with ! it must fail
 //	edit FILE s/REGEXP/TEXT/          replaces text in a file
 //	log [-all] [-new] error|access|FILE [REGEXP]
 //	                                  prints a log; with REGEXP its lines that match, waiting for one. Times, processes

@@ -91,7 +91,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 
 func table() map[string]command {
 	return map[string]command{
-		"serve": serve, "quit": quit, "check": check, "signal": sendSignal, "reload": reload, "log": showLog, "allow": allow,
+		"serve": serve, "quit": quit, "check": check, "signal": sendSignal, "reload": reload, "limpet": runVerb, "log": showLog, "allow": allow,
 		"backend": runBackend, "received": received, "dns": runDNS,
 		"request": request, "connect": connect, "send": send, "recv": recv, "close": closeClient,
 		"edit": edit, "sleep": sleep, "cert": makeCert,

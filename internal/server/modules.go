@@ -9,9 +9,11 @@ import (
 	"limpet/internal/authrequest"
 	"limpet/internal/charset"
 	"limpet/internal/corevars"
+	"limpet/internal/drain"
 	"limpet/internal/gunzip"
 	"limpet/internal/gzip"
 	"limpet/internal/headers"
+	"limpet/internal/http2"
 	"limpet/internal/limit"
 	"limpet/internal/location"
 	"limpet/internal/lua"
@@ -46,9 +48,11 @@ func (opt *Options) modules() []ngx.Module {
 		location.Module(opt.remap()),
 		rewrite.Module(),
 		tlsconf.Module(),
+		http2.Module(),
 		maps.Module(),
 		sticky.Module(sticky.Options{Legacy: opt.StickyLegacy}),
 		upstream.Module(),
+		drain.Module(opt.Drains),
 		lua.Module(lua.Options{Recognise: !opt.RunLua}),
 		metrics.Module(opt.Admin != ""),
 		proxy.Module(),
@@ -79,6 +83,6 @@ func (opt *Options) modules() []ngx.Module {
 		gzip.Module(),
 		static.Ranges(),
 	)
-	ms = append(ms, unsupported.Module(opt.WarnUnsupported))
+	ms = append(ms, unsupported.Module(opt.WarnUnsupported, ms))
 	return append(ms, ngx.VarModule(ms))
 }

@@ -46,12 +46,12 @@ func TestReadmeTellsWhatIsDone(t *testing.T) {
 	}
 }
 
-// TestSkippedHandlersAreMissing keeps a handler that was built from being skipped by --unsupported=warn.
+// TestSkippedHandlersAreMissing keeps a handler or guard that was built from being skipped or refused by --unsupported=warn.
 func TestSkippedHandlersAreMissing(t *testing.T) {
 	done := make(map[string]bool)
 	everyRow(func(_ string, d *conf.Directive) { done[d.Name] = true })
 	known := knownNames()
-	for _, name := range unsupported.Handlers() {
+	for _, name := range append(unsupported.Handlers(), unsupported.Guards()...) {
 		if done[name] || !known(name) {
 			t.Errorf("%s: done %v, known %v", name, done[name], known(name))
 		}

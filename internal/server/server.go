@@ -2,12 +2,14 @@ package server
 
 import (
 	"errors"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"limpet/internal/errlog"
 	"limpet/internal/http1"
+	"limpet/internal/http2"
 	"limpet/internal/ngx"
 	"limpet/internal/tcp"
 	"limpet/nginxconf"
@@ -54,6 +56,7 @@ func NewFrom(opt Options, config *nginxconf.Config) (*Server, error) {
 		report = func(errlog.Level, string) {}
 	}
 	s.http.Log = s.Log
+	s.http.HTTP2 = func(c *ngx.Client, ep *ngx.Endpoint) http1.HTTP2Conn { return http2.New(c, ep, &s.http.Stats) }
 	fresh, err := s.bind(snap, report)
 	if err != nil {
 		snap.build.Undo()
@@ -138,6 +141,7 @@ func (s *Server) Reload() (*nginxconf.Config, error) {
 		s.leave(l)
 	}
 	s.http.CloseGone()
+	s.http.LeaveUnder(old.has)
 	s.retire(old)
 	return config, nil
 }
@@ -207,6 +211,7 @@ func (s *Server) serve(l *listener) {
 			c, err := l.ln.Accept()
 			if err == nil {
 				go s.http.Serve(c, &l.face(c).Listener)
+				runtime.Gosched() // it runs before the next is accepted, so that connections are served in order
 				continue
 			}
 			var ne interface{ Temporary() bool }

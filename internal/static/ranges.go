@@ -67,8 +67,12 @@ func rangeCurrent(r *ngx.Request) bool {
 	if len(h) >= 2 && h[len(h)-1] == '"' {
 		return string(r.Out.Header.Get(ngx.HeaderETag)) == string(h)
 	}
-	t, ok := parseTime(h)
-	return ok && !r.Out.LastModified.IsZero() && t.Unix() == r.Out.LastModified.Unix()
+	want, ok := parseTime(h)
+	is := r.Out.LastModified
+	if f := r.Out.Header.Get(ngx.HeaderLastModified); f != nil { // a peer's
+		is, _ = parseTime(f)
+	}
+	return ok && !is.IsZero() && want.Unix() == is.Unix()
 }
 
 // parseRanges parses what follows "bytes=". Ranges behind the body's end are left

@@ -17,7 +17,7 @@ type DialOptions struct {
 	RcvBuf      int
 	KeepAlive   bool
 	Transparent bool  // LocalAddr may be another machine's
-	Guard       *Conn // the client: its hangup ends the wait, and goes on guarding the connection until Guard(nil)
+	Guard       Guard // the client: its hangup ends the wait, and goes on guarding the connection until Guard(nil)
 	// Opened, unless nil, is handed the connection before the wait for the other end, so that somebody can Abort it.
 	// After an error of Dial it is closed.
 	Opened func(*Conn)

@@ -128,6 +128,16 @@ func (c *Conn) hangup() {
 	c.wakeSleeper()
 }
 
+// Guard ends what waits on behalf of a client that goes. A Conn is one.
+type Guard interface {
+	// Guard makes other's waits fail with ErrHangup once the client has gone, which it may have already. Guard(nil)
+	// ends that: when it returns, other isn't interrupted any more.
+	Guard(other *Conn)
+}
+
+// Hangup makes the connection's waits fail with ErrHangup: the client on whose behalf they are has gone.
+func (c *Conn) Hangup() { c.interrupt(ErrHangup) }
+
 // HungUp says whether the watched peer has closed its side.
 func (c *Conn) HungUp() bool {
 	c.mu.Lock()

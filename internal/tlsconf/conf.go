@@ -61,6 +61,7 @@ type Conf struct {
 // Directives lists the directives of the module.
 func (c *Conf) Directives() []conf.Directive {
 	const in = conf.HTTPServer
+	const fetched = "OCSP responses aren't fetched; ssl_stapling_file sends one"
 	return []conf.Directive{
 		conf.Flag("ssl_object_cache_inheritable", conf.Main, &c.Inheritable, "on", "Keeps certificates, keys and lists over a reload while their files are the same by inode and time."),
 		conf.Each("ssl_certificate", in, conf.Args1, &c.Certificates, certs.ParseFile, "Names a file with a certificate and its chain; several for several kinds of keys."),
@@ -86,6 +87,8 @@ func (c *Conf) Directives() []conf.Directive {
 		path("ssl_crl", in, &c.CRL, "Names a file of revoked certificates."),
 		conf.Flag("ssl_stapling", in, &c.Stapling, "off", "Sends OCSP responses with certificates."),
 		path("ssl_stapling_file", in, &c.StaplingFile, "Names a file with the OCSP response."),
+		conf.Accepted("ssl_stapling_responder", in, conf.Args1, fetched),
+		without(conf.Flag("ssl_stapling_verify", in, new(conf.Opt[bool]), "", "Accepted without effect."), fetched),
 		without(conf.Flag("ssl_early_data", in, new(conf.Opt[bool]), "", "Accepted without effect."), "the Go TLS library takes no early data; clients send it again behind the handshake"),
 		conf.Each("ssl_conf_command", in, conf.Args2, &c.Commands, certs.ParseCommand, "Runs a configuration command of OpenSSL."),
 		conf.Flag("ssl_reject_handshake", in, &c.RejectHandshake, "off", "Refuses handshakes of the server's names."),
