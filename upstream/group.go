@@ -30,9 +30,11 @@ type Group struct {
 	Script   Script // nil without; comes before Sticky and Balancer
 	Kept     *Kept  // nil where connections aren't kept
 
-	mu    sync.Mutex // guards the peers' weights and failures
-	tries int        // tries of a request: peers that aren't down in the file
-	slow  bool       // some peer of several has slow_start
+	// mu guards the peers' weights and failures. Those of the configurations before
+	// and behind a reload count on the same peers: it is theirs, too.
+	mu    *sync.Mutex
+	tries int  // tries of a request: peers that aren't down in the file
+	slow  bool // some peer of several has slow_start
 }
 
 // Server is a server line as configured.
@@ -204,7 +206,7 @@ func (gs *Groups) Named(host string) *Group {
 
 // Single returns a group that lives as long as a request, of addresses that came by variables.
 func Single(name string, addrs ...string) *Group {
-	g := &Group{Name: name, Implicit: true, Conf: new(Conf), Balancer: roundRobin{}, tries: len(addrs)}
+	g := &Group{Name: name, Implicit: true, Conf: new(Conf), Balancer: roundRobin{}, tries: len(addrs), mu: new(sync.Mutex)}
 	for i, a := range addrs {
 		p := Foreign(a)
 		p.Foreign, p.Index, p.effectiveWeight = false, i, 1
@@ -307,6 +309,7 @@ func (sp *spec) build(b *ngx.Build, outer *Conf) error {
 	if sp.level != nil {
 		g.Conf = nginxconf.Of[*Conf](sp.level)
 	}
+	g.mu = ngx.Keep(b, "lock "+g.Name, func() *sync.Mutex { return new(sync.Mutex) })
 	for _, sv := range sp.servers {
 		g.Servers = append(g.Servers, Server{sv.text, sv.addrs, sv.weight, sv.maxFails, sv.failTimeout, sv.backup, sv.down})
 		for _, a := range sv.addrs {

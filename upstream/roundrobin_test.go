@@ -2,12 +2,13 @@ package upstream
 
 import (
 	"strings"
+	"sync"
 	"testing"
 )
 
 // group makes a group of peers named a, b, c... with the given weights.
 func group(weights ...int) *Group {
-	g := &Group{Name: "g", Balancer: roundRobin{}, tries: len(weights)}
+	g := &Group{Name: "g", Balancer: roundRobin{}, tries: len(weights), mu: new(sync.Mutex)}
 	for i, w := range weights {
 		p := &Peer{Name: []byte{byte('a' + i)}, Index: i, weight: w, effectiveWeight: w, maxFails: 1, failTimeout: 10e9, State: new(State)}
 		g.Peers = append(g.Peers, p)

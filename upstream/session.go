@@ -146,12 +146,7 @@ func (s *Session) Next() *Peer {
 			return nil
 		}
 	}
-	g.mu.Lock()
-	p := s.pick(now)
-	if p != nil {
-		s.mark(p)
-	}
-	g.mu.Unlock()
+	p := s.choose(now)
 	if p == nil {
 		return nil
 	}
@@ -159,6 +154,17 @@ func (s *Session) Next() *Peer {
 	s.Peer = p
 	if g.Sticky != nil {
 		g.Sticky.Chosen(s, p)
+	}
+	return p
+}
+
+// choose picks a peer and marks it as tried.
+func (s *Session) choose(now int64) *Peer {
+	s.Group.mu.Lock()
+	defer s.Group.mu.Unlock()
+	p := s.pick(now)
+	if p != nil {
+		s.mark(p)
 	}
 	return p
 }

@@ -127,6 +127,15 @@ func (b *Build) Start() { run(b.start) }
 // Retire ends what the configuration started.
 func (b *Build) Retire() { run(b.retire) }
 
+// Close closes what was kept from configuration to configuration, at the process' end.
+func (b *Build) Close() {
+	for _, v := range b.kept {
+		if c, ok := v.(interface{ Close() }); ok {
+			c.Close()
+		}
+	}
+}
+
 // Undo closes what was opened, last first.
 func (b *Build) Undo() {
 	for i := len(b.undo) - 1; i >= 0; i-- {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"time"
@@ -175,7 +176,8 @@ func (x *exchange) fly() (done bool, upErr, clientErr error) {
 		upErr = errEarly
 	}
 	if x.src.slow && x.src.remain > 0 && upErr == nil && clientErr == nil {
-		x.startSpool()
+		x.startSpool() // what remains is the spool's from here on
+		return false, nil, nil
 	}
 	return x.src.remain == 0, upErr, clientErr
 }
@@ -265,7 +267,7 @@ func (x *exchange) readTrailer(b []byte) error {
 	}
 	x.rd += n
 	r := x.r
-	f.Name, f.Value = r.Copy(f.Name), r.Copy(f.Value)
+	f.Name, f.Value = bytes.Clone(f.Name), bytes.Clone(f.Value) // a spool may not use the request's memory
 	r.UpTrailer.Fields = append(r.UpTrailer.Fields, f)
 	if x.h.conf.PassTrailers.V && !hopByHop(f.ID) {
 		r.Out.Trailer.Fields = append(r.Out.Trailer.Fields, f)
@@ -285,7 +287,7 @@ func (x *exchange) more() error {
 	x.rd, x.wr = x.src.base, x.src.base
 	if s := &x.src; s.rate > 0 {
 		if due := time.Duration(s.read) * time.Second / time.Duration(s.rate); due > time.Since(s.start) {
-			if x.flush() != nil {
+			if x.spool == nil && x.flush() != nil { // a spool has no say in what the client gets
 				return errClient
 			}
 			if err := x.r.Client.Conn.Sleep(due - time.Since(s.start)); err != nil {
@@ -303,7 +305,7 @@ func (x *exchange) read() error {
 		buf = buf[:min(int64(len(buf)), max(x.src.rate, 1))]
 	}
 	n, err := 0, error(nil)
-	if x.src.pending && x.spool == nil && !x.r.HasFilters() {
+	if x.spool == nil && x.src.pending && !x.r.HasFilters() {
 		if n, err = conn.TryRead(buf); err == tcp.ErrWouldBlock {
 			if x.flush() != nil {
 				return errClient

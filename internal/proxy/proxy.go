@@ -114,6 +114,7 @@ type exchange struct {
 	bodyChunked bool
 	streaming   bool // the body goes on as it comes
 	bodySent    bool // some of a streamed body was sent
+	whole       bool // the peer has the whole request, this try
 
 	link upstream.Link
 	kept bool  // link served a request before
@@ -142,6 +143,7 @@ type exchange struct {
 func (x *exchange) EndRequest() {
 	p := x.h.exchanges
 	x.close()
+	x.s.Done(upstream.Failed) // of a request that panicked; else it is done
 	in, out := x.in, x.out
 	if cap(out) > 16<<10 {
 		out = nil
@@ -332,7 +334,7 @@ func (x *exchange) try(p *upstream.Peer) (ngx.Outcome, failure) {
 		x.out = x.h.appendHead(x.out[:0], x)
 		r.Up.URI = x.out[x.uri[0]:x.uri[1]]
 	}
-	x.sent, x.got, x.rd, x.wr = 0, 0, 0, 0
+	x.sent, x.got, x.rd, x.wr, x.whole = 0, 0, 0, 0, false
 	r.Up.Peer = p.Name
 	r.Tries = append(r.Tries, ngx.Try{Peer: p.Name, Connect: -1, Header: -1, Response: -1, GroupChanged: x.changed()})
 	x.s.While = whileConnecting
@@ -499,10 +501,15 @@ func (x *exchange) guard(conn *tcp.Conn) {
 	}
 }
 
-// close ends the connection at hand.
+// close ends the connection at hand and who reads from it.
 func (x *exchange) close() {
 	x.spool.stop()
 	x.spool = nil
+	x.drop()
+}
+
+// drop closes the connection at hand; a spool may do it.
+func (x *exchange) drop() {
 	if x.link.Conn == nil {
 		return
 	}
@@ -518,7 +525,7 @@ func (x *exchange) release() {
 		return // a spool did it
 	}
 	if k == nil || !x.keep || x.rd != x.wr || x.s.Peer == nil {
-		x.close()
+		x.drop()
 		return
 	}
 	x.guard(nil)

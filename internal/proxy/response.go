@@ -214,8 +214,8 @@ func (x *exchange) framing() failure {
 	status := x.line.Status
 	x.keep = !x.fields.connectionClose && (!x.line.Old || x.fields.connectionKeep) && x.h.conf.HTTPVersion.V != ngx.HTTP10 ||
 		x.h.conf.HTTPVersion.V == ngx.HTTP10 && x.fields.connectionKeep
-	if x.sent < int64(len(x.out)) || x.streaming && !x.r.KeepAlive {
-		x.keep = false // the peer answered before it had the request
+	if !x.whole || status == 101 {
+		x.keep = false // the peer waits for the rest of the request, or speaks another protocol
 	}
 	x.noBody = status == 204 || status == 304 || status == 101 || bytes.Equal(x.method(), []byte("HEAD"))
 	x.dec = http1.ChunkDecoder{KeepTrailer: true}
@@ -273,7 +273,9 @@ func (x *exchange) deliver(p *upstream.Peer) ngx.Outcome {
 
 // discard ends a try whose answer's body nobody wants.
 func (x *exchange) discard() {
-	if x.noBody || x.length >= 0 && int64(x.wr-x.rd) == x.length {
+	if x.noBody && x.rd == x.wr {
+		x.release()
+	} else if !x.noBody && x.length >= 0 && int64(x.wr-x.rd) == x.length {
 		x.rd = x.wr
 		x.release()
 	} else {

@@ -35,6 +35,7 @@ func (x *exchange) send() failure {
 	if err != nil {
 		return x.sendError(err)
 	}
+	x.whole = true
 	return failure{}
 }
 
@@ -48,12 +49,13 @@ func (x *exchange) ask(body []byte) failure {
 	sent, n, err := x.link.Conn.Exchange(x.out, body, x.in, x.kept)
 	x.sent += int64(sent)
 	x.wr, x.got = n, int64(n)
+	x.whole = sent == len(x.out)+len(body)
 	switch {
 	case err == nil:
 		return failure{}
 	case err == tcp.ErrStale:
 		return failure{class: nextError, status: 502, stale: true}
-	case sent < len(x.out)+len(body):
+	case !x.whole:
 		return x.sendError(err)
 	}
 	return x.ioError(err, "recv", whileHead)
@@ -114,6 +116,7 @@ func (x *exchange) stream() failure {
 			return x.sendError(err)
 		}
 	}
+	x.whole = true
 	return failure{}
 }
 

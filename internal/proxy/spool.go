@@ -4,6 +4,8 @@ import (
 	"io"
 	"os"
 	"sync"
+
+	"limpet/internal/errlog"
 )
 
 // spool reads an answer ahead of a slow client: into memory up to proxy_buffers,
@@ -20,6 +22,7 @@ type spool struct {
 	file    *os.File
 	from    int64 // file[from:to] is unread
 	to      int64
+	noFile  bool  // it can't be had, or written: only memory is used
 	err     error // the source's end
 	stopped bool
 	buf     []byte // what take read of the file
@@ -38,6 +41,9 @@ func (x *exchange) startSpool() {
 	s := &spool{x: x, done: make(chan struct{})}
 	s.changed.L = &s.mu
 	x.spool = s
+	// What is being written lies in the buffer at hand.
+	in := make([]byte, len(x.in))
+	x.rd, x.wr, x.src.base, x.in = 0, copy(in, x.in[x.rd:x.wr]), 0, in
 	go s.run()
 }
 
@@ -50,16 +56,22 @@ func (s *spool) run() {
 			return
 		}
 		if err != nil {
-			if err == io.EOF {
-				s.x.release()
-			}
-			s.mu.Lock()
-			s.err = err
-			s.changed.Signal()
-			s.mu.Unlock()
+			s.end(err)
 			return
 		}
 	}
+}
+
+// end notes the answer's end and frees the peer. It holds the lock, so that stop
+// doesn't cut a connection that another request has by then.
+func (s *spool) end(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == io.EOF {
+		s.x.release()
+	}
+	s.err = err
+	s.changed.Signal()
 }
 
 // put stores a piece; false when nobody wants it any more.
@@ -70,12 +82,12 @@ func (s *spool) put(p []byte) bool {
 	for !s.stopped {
 		size := int64(len(p))
 		switch {
-		case s.from == s.to && s.memSize+size <= int64(c.Buffers.V.Num)*c.Buffers.V.Size:
+		case s.from == s.to && (s.memSize == 0 || s.memSize+size <= int64(c.Buffers.V.Num)*c.Buffers.V.Size):
 			s.mem = append(s.mem, append([]byte(nil), p...))
 			s.memSize += size
 			s.changed.Signal()
 			return true
-		case c.MaxTempSize.V > 0 && s.to+size <= c.MaxTempSize.V:
+		case !s.noFile && s.to+size <= c.MaxTempSize.V:
 			if s.write(p) {
 				s.changed.Signal()
 				return true
@@ -93,6 +105,7 @@ func (s *spool) write(p []byte) bool {
 		f, err := s.x.h.temp.Create(r)
 		if err != nil {
 			r.Critf("%s", err)
+			s.noFile = true
 			return false
 		}
 		os.Remove(f.Name())
@@ -100,7 +113,8 @@ func (s *spool) write(p []byte) bool {
 		s.file = f
 	}
 	if _, err := s.file.WriteAt(p, s.to); err != nil {
-		r.Critf(`pwritev() "%s" failed (%s)`, s.file.Name(), err)
+		r.Critf(`pwritev() "%s" failed %s`, s.file.Name(), errlog.Errno(err))
+		s.noFile = true
 		return false
 	}
 	s.to += int64(len(p))
@@ -152,14 +166,11 @@ func (s *spool) stop() {
 	}
 	s.mu.Lock()
 	s.stopped = true
-	unfinished := s.err == nil
+	if c := s.x.link.Conn; s.err == nil && c != nil {
+		c.Abort()
+	}
 	s.changed.Signal()
 	s.mu.Unlock()
-	if unfinished {
-		if c := s.x.link.Conn; c != nil {
-			c.Abort()
-		}
-	}
 	<-s.done
 	if s.file != nil {
 		s.file.Close()

@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -186,6 +187,7 @@ func (s *Server) Shutdown() {
 		s.OnExit()
 	}
 	last.build.Retire()
+	last.build.Close()
 	s.watcher.Close()
 }
 
@@ -209,8 +211,7 @@ func (s *Server) serve(l *listener) {
 				go s.http.Serve(c, &l.face(c).Listener)
 				continue
 			}
-			var ne interface{ Temporary() bool }
-			if !errors.As(err, &ne) || !ne.Temporary() {
+			if errors.Is(err, net.ErrClosed) {
 				return
 			}
 			s.Log().Printf(errlog.Crit, 0, "accept4() failed %s", errlog.Errno(err))
