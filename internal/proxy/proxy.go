@@ -433,7 +433,7 @@ func (x *exchange) connect(p *upstream.Peer) failure {
 		}
 	}
 	opt := tcp.DialOptions{
-		Timeout: or(x.s.Asked.Connect, c.ConnectTimeout.V), KeepAlive: c.SocketKeepalive.V, RcvBuf: int(c.RcvBuf.V), SndBuf: int(c.SndBuf.V), Guard: x.client(),
+		Timeout: or(x.s.Asked.Connect, c.ConnectTimeout.V), KeepAlive: c.SocketKeepalive.V, RcvBuf: int(c.RcvBuf.V), SndBuf: int(c.SndBuf.V), Opened: x.guard,
 	}
 	if c.Bind.V.On {
 		if addr := c.Bind.V.Addr.Bytes(x.r); len(addr) > 0 {
@@ -450,6 +450,7 @@ func (x *exchange) connect(p *upstream.Peer) failure {
 	}
 	conn, err := tcp.Dial(p.Network, p.Addr, opt)
 	if err != nil {
+		x.guard(nil)
 		return x.connectError(p, err)
 	}
 	x.link = upstream.Link{Conn: conn, Opened: x.begun, Idle: x.s.Asked.KeepIdle, Limit: x.s.Asked.KeepRequests}
@@ -487,17 +488,16 @@ func (x *exchange) keptKey() uint64 {
 	return x.h.key ^ f.Sum64()
 }
 
-// client is the connection whose end ends the waiting for the peer; nil where it doesn't.
-func (x *exchange) client() *tcp.Conn {
-	if x.h.conf.IgnoreClientAbort.V || !x.r.IsMain() || x.r.Client.HTTP2 {
-		return nil
-	}
-	return x.r.Client.Conn
-}
-
+// guard has the end of the client's connection end the waiting for the peer; where
+// the client's going doesn't matter, only its being cut by Abort. The one slot is the
+// main request's: subrequests aren't guarded.
 func (x *exchange) guard(conn *tcp.Conn) {
-	if c := x.client(); c != nil {
-		c.Guard(conn)
+	switch {
+	case !x.r.IsMain() || x.r.Client.HTTP2:
+	case x.h.conf.IgnoreClientAbort.V:
+		x.r.Client.Conn.Bind(conn)
+	default:
+		x.r.Client.Conn.Guard(conn)
 	}
 }
 
