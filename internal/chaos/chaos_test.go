@@ -69,6 +69,9 @@ func (s *site) end() {
 	if err != nil {
 		s.t.Error(err)
 	}
+	if s.t.Failed() {
+		s.t.Logf("the error log ends with\n%s", log[max(len(log)-4000, 0):])
+	}
 	for line := range bytes.Lines(log) {
 		if bytes.Contains(line, []byte("[alert]")) || bytes.Contains(line, []byte("[emerg]")) || bytes.Contains(line, []byte("BUG")) {
 			s.t.Errorf("%s", line)

@@ -354,16 +354,16 @@ func TestIdleConnectionsAreSmall(t *testing.T) {
 			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 		}
 	})
-	s := startSite(t, "upstream u { server "+peer+"; keepalive 8; } server { listen LISTEN backlog=10000; location / { proxy_pass http://u; } }")
+	s := startSite(t, "upstream u { server "+peer+"; keepalive 8; } proxy_read_timeout 5s; server { listen LISTEN backlog=10000; location / { proxy_pass http://u; } }")
 	s.get(t, "/")
 	before := memory()
 	fds := flood(t, s.addr, n)
 	defer closeAll(fds)
 	buf := make([]byte, 4096)
-	for _, fd := range fds {
+	for i, fd := range fds {
 		unix.Write(fd, []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"))
 		if m, err := unix.Read(fd, buf); err != nil || !bytes.HasPrefix(buf[:m], []byte("HTTP/1.1 200")) {
-			t.Fatal(err, string(buf[:m]))
+			t.Fatalf("connection %d: %v, %q", i, err, buf[:max(m, 0)])
 		}
 	}
 	memory() // stacks shrink by half with each collection
