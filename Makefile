@@ -43,8 +43,10 @@ lint: ## gofmt, go vet, staticcheck
 docs: ## writes nginxconf/DIRECTIVES.md anew from the rows
 	DOCS=write $(GO) test -count=1 -run TestDirectivesPage ./internal/server
 
-run: build ## runs CONF=FILE; without CONF the demo
-	@if [ -n "$(CONF)" ]; then exec bin/limpet -p . -c "$(CONF)" -e stderr -g 'daemon off;'; else exec bin/limpet demo; fi
+run: build ## runs CONF=FILE in the foreground; without CONF the demo
+	@if [ -z "$(CONF)" ]; then exec bin/limpet demo; fi; \
+	if grep -Eq '^[[:space:]]*daemon[[:space:]]' "$(CONF)"; then exec bin/limpet -c "$(CONF)" -e stderr; fi; \
+	exec bin/limpet -c "$(CONF)" -e stderr -g 'daemon off;'
 
 demo: build ## runs the demo: two backends, sticky sessions, health checks
 	exec bin/limpet demo

@@ -124,7 +124,7 @@ func BenchmarkPeers(b *testing.B) {
 				b.ReportMetric(float64(cpu.Microseconds())/float64(n), "cpu-us/check")
 			}
 			build.Retire()
-			for _, p := range ngx.Shared[upstream.Groups](build).List[0].Peers {
+			for _, p := range ngx.Shared[upstream.Groups](build).List[0].Peers().All {
 				if p.IsDown() {
 					b.Fatalf("%s is down", p.Name)
 				}

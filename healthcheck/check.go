@@ -13,7 +13,8 @@ import (
 	"crypto/tls"
 )
 
-// Checks are the checks of a configuration. They are read-only once it is built.
+// Checks are the checks of a configuration. Once it is in force, prober.mu guards
+// what changes with the peers of groups whose names are resolved anew.
 type Checks struct {
 	list   []*Check
 	tasks  []*task
@@ -47,7 +48,18 @@ type Check struct {
 	requests  int           // of a connection; 1: each on its own
 	life      time.Duration // of a connection; 0: no bound
 	when      when
-	targets   []*target
+	targets   atomic.Pointer[[]*target] // of the group's peers at the moment
+	arrange   func(c *Check) []*task    // makes the tasks for the targets
+	cycles    bool                      // one task has all targets
+	tables    *upstream.Table[*Mark]    // by address
+}
+
+// at returns the check's targets at the moment. They are read-only.
+func (c *Check) at() []*target {
+	if ts := c.targets.Load(); ts != nil {
+		return *ts
+	}
+	return nil
 }
 
 // when says which peers a check asks.
@@ -136,7 +148,7 @@ func Of(b *ngx.Build) *Checks { return ngx.Shared[Checks](b) }
 // called at any time, by any number of goroutines.
 func (s *Checks) Each(fn func(r Report)) {
 	for _, c := range s.list {
-		for _, t := range c.targets {
+		for _, t := range c.at() {
 			for _, m := range t.members {
 				if m.group == c.Group {
 					fn(t.mark.report(c, m))
@@ -201,21 +213,23 @@ func (t *target) name() []byte { return t.members[0].peer.Name }
 // add adds a check to the configuration that is being built, with a target for
 // each address of the group that the file doesn't hold down. identity is what
 // makes it another check than the one before the reload. A unique check shares its targets with
-// those of the same identity in other groups.
-func (s *Checks) add(b *ngx.Build, c *Check, identity string, unique bool) {
+// those of the same identity in other groups, as far as their addresses are known by then. arrange makes the
+// tasks that probe the targets; it runs again when the group has other peers.
+func (s *Checks) add(b *ngx.Build, c *Check, identity string, unique bool, arrange func(c *Check) []*task) {
 	for s.has(c.Group, identity) { // the same directive in two locations
 		identity += " again"
 	}
-	c.identity = identity
+	c.identity, c.arrange = identity, arrange
 	s.list = append(s.list, c)
 	c.log = orLog(c.log, b.Log)
-	byAddr := make(map[string]*target)
-	for _, p := range c.Group.Peers {
-		if p.Down {
-			continue
-		}
-		s.target(b, c, p, byAddr, identity, unique)
+	c.tables = ngx.Keep(b, "checks "+c.Group.Name+" "+identity, func() *upstream.Table[*Mark] { return new(upstream.Table[*Mark]) })
+	var sharing func(p *upstream.Peer) *target
+	if unique {
+		sharing = func(p *upstream.Peer) *target { return s.sharing(b, c, p, identity) }
 	}
+	s.aim(c, c.Group.Peers(), sharing)
+	s.tasks = append(s.tasks, arrange(c)...)
+	c.Group.OnChange(func(ps *upstream.Peers) { s.prober.follow(s, c, ps) })
 }
 
 func (s *Checks) has(g *upstream.Group, identity string) bool {
@@ -229,40 +243,73 @@ func orLog(l, other *errlog.Log) *errlog.Log {
 	return other
 }
 
-func (s *Checks) target(b *ngx.Build, c *Check, p *upstream.Peer, byAddr map[string]*target, identity string, unique bool) {
-	mem := member{c.Group, p}
-	if t := byAddr[p.Addr]; t != nil {
-		t.members = append(t.members, mem)
-		return
+// aim gives a check its targets for some peers. Targets of peers that it had go on. sharing, if not nil,
+// returns a target of another group for a peer, or makes one that others may share.
+func (s *Checks) aim(c *Check, ps *upstream.Peers, sharing func(p *upstream.Peer) *target) {
+	had := make(map[*upstream.State]*target)
+	for _, t := range c.at() {
+		had[t.members[0].peer.State] = t
 	}
-	key := "check " + c.Group.Name + " " + string(p.Name) + " " + identity
-	if unique {
-		key = "check unique " + string(p.Name) + " " + identity
-		if t := s.shared[key]; t != nil {
-			t.members = append(t.members, mem)
-			c.targets = append(c.targets, t)
-			s.mark(p, t.mark)
-			return
+	times := make(map[string]int)
+	for _, p := range ps.All {
+		times[p.Addr]++
+	}
+	byAddr := make(map[string]*target)
+	var targets []*target
+	for _, p := range ps.All {
+		if p.Down {
+			continue
 		}
+		mem := member{c.Group, p}
+		t := byAddr[p.Addr]
+		switch old := had[p.State]; {
+		case t != nil:
+			t.members = append(t.members, mem)
+		case old != nil && !c.cycles && len(old.members) == 1 && times[p.Addr] == 1 && old.members[0].peer.Backup == p.Backup:
+			t = old
+		case sharing != nil:
+			t = sharing(p)
+		default:
+			t = newTarget(c, p)
+			t.mark = c.tables.Get(string(p.Name), c.newMark)
+		}
+		if byAddr[p.Addr] == nil {
+			targets = append(targets, t)
+			byAddr[p.Addr] = t
+		}
+		s.mark(p, t.mark)
 	}
-	t := &target{check: c, members: []member{mem}, network: p.Network, addr: p.Addr}
+	c.targets.Store(&targets)
+}
+
+func newTarget(c *Check, p *upstream.Peer) *target {
+	t := &target{check: c, members: []member{{c.Group, p}}, network: p.Network, addr: p.Addr}
 	if c.Port != 0 && p.Network != "unix" {
 		t.addr = withPort(p.Addr, c.Port)
 	}
-	t.mark = ngx.Keep(b, key, func() *Mark {
-		m := new(Mark)
-		m.down.Store(c.startDown)
-		return m
-	})
-	byAddr[p.Addr] = t
-	c.targets = append(c.targets, t)
-	s.mark(p, t.mark)
-	if unique {
-		if s.shared == nil {
-			s.shared = make(map[string]*target)
-		}
-		s.shared[key] = t
+	return t
+}
+
+func (c *Check) newMark() *Mark {
+	m := new(Mark)
+	m.down.Store(c.startDown)
+	return m
+}
+
+// sharing returns the target of a unique check for a peer, another group's if it is there.
+func (s *Checks) sharing(b *ngx.Build, c *Check, p *upstream.Peer, identity string) *target {
+	key := "check unique " + string(p.Name) + " " + identity
+	if t := s.shared[key]; t != nil {
+		t.members = append(t.members, member{c.Group, p})
+		return t
 	}
+	t := newTarget(c, p)
+	t.mark = ngx.Keep(b, key, c.newMark)
+	if s.shared == nil {
+		s.shared = make(map[string]*target)
+	}
+	s.shared[key] = t
+	return t
 }
 
 // mark notes that a mark counts for a peer.
@@ -270,7 +317,19 @@ func (s *Checks) mark(p *upstream.Peer, m *Mark) {
 	if s.marks == nil {
 		s.marks = make(map[*upstream.State][]*Mark)
 	}
-	s.marks[p.State] = append(s.marks[p.State], m)
+	if !slices.Contains(s.marks[p.State], m) {
+		s.marks[p.State] = append(s.marks[p.State], m)
+	}
+}
+
+// forget takes back what mark noted of a target's peers.
+func (s *Checks) forget(t *target) {
+	for _, m := range t.members {
+		s.marks[m.peer.State] = slices.DeleteFunc(s.marks[m.peer.State], func(k *Mark) bool { return k == t.mark })
+		if len(s.marks[m.peer.State]) == 0 {
+			delete(s.marks, m.peer.State)
+		}
+	}
 }
 
 // down reports whether any check holds a peer down.
@@ -278,14 +337,16 @@ func (s *Checks) down(p *upstream.Peer) bool {
 	return slices.ContainsFunc(s.marks[p.State], func(m *Mark) bool { return m.down.Load() })
 }
 
-// each gives every target of a check a task of its own.
-func (s *Checks) each(c *Check) {
-	for _, t := range c.targets {
-		if t.task != nil { // another group's unique check has it
+// each makes a task for every target of a check that has none.
+func each(c *Check) []*task {
+	var tasks []*task
+	for _, t := range c.at() {
+		if t.task != nil { // it goes on, or another group's unique check has it
 			continue
 		}
 		t.task = &task{check: c, period: c.Interval, stages: [][]lane{{{targets: []*target{t}}}}}
 		t.task.own()
-		s.tasks = append(s.tasks, t.task)
+		tasks = append(tasks, t.task)
 	}
+	return tasks
 }

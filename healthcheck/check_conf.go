@@ -246,9 +246,8 @@ func (m *module) buildCheck(b *ngx.Build, s *Checks, lv *nginxconf.Level, dialec
 		identity += fmt.Sprintf(" %d %q", k.alive, params)
 	}
 	c.Name = k.kind
-	s.add(b, c, identity, k.unique)
-	s.each(c)
-	if k.port != 0 && slices.ContainsFunc(g.Peers, func(p *upstream.Peer) bool { return p.Network == "unix" }) {
+	s.add(b, c, identity, k.unique, each)
+	if k.port != 0 && slices.ContainsFunc(g.Peers().All, func(p *upstream.Peer) bool { return p.Network == "unix" }) {
 		b.Notice("warn", `check's port=%d is ignored for UNIX-domain sockets in upstream "%s" in %s:%d`, k.port, g.Name, k.at.File, k.at.Line)
 	}
 }

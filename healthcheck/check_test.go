@@ -403,14 +403,14 @@ func TestStatusArguments(t *testing.T) {
 func TestStatusOfRows(t *testing.T) {
 	b := must(t, "upstream a { server 127.0.0.1:81; server 127.0.0.1:82; server 127.0.0.1:83 down; check type=tcp port=99; }", nil)
 	s := Of(b)
-	s.list[0].targets[0].mark.down.Store(false)
+	s.list[0].at()[0].mark.down.Store(false)
 	if got := csvPage(s.rows("down")); got != "1,a,127.0.0.1:82,down,0,0,tcp,99\n" {
 		t.Errorf("down: %s", got)
 	}
 	if got := csvPage(s.rows("up")); got != "0,a,127.0.0.1:81,up,0,0,tcp,99\n" {
 		t.Errorf("up: %s", got)
 	}
-	if addr := s.list[0].targets[0].addr; addr != "127.0.0.1:99" {
+	if addr := s.list[0].at()[0].addr; addr != "127.0.0.1:99" {
 		t.Errorf("asks %s", addr)
 	}
 }

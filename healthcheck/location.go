@@ -84,8 +84,7 @@ func buildProbe(b *ngx.Build, s *ngx.Scope, p *probeSpec, l Location) error {
 		c.requests = 1 << 30
 	}
 	checks := ngx.Shared[Checks](b)
-	checks.add(b, c, p.identity()+" "+s.Name, false)
-	checks.each(c)
+	checks.add(b, c, p.identity()+" "+s.Name, false, each)
 	return nil
 }
 

@@ -287,7 +287,7 @@ func TestProbeModes(t *testing.T) {
 			b := must(t, located("upstream_probe p interval=10s mode="+tt.mode+";"), nil)
 			n := fake(b, map[string]func(net.Conn){"127.0.0.1:81": handles(func(*http.Request) string { return answering(200, "", "") })})
 			b.Start()
-			peer := ngx.Shared[upstream.Groups](b).List[0].Peers[0]
+			peer := ngx.Shared[upstream.Groups](b).List[0].Peers().All[0]
 			for i := range 5 {
 				time.Sleep(time.Second)
 				if i == 1 || i == 2 {

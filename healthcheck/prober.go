@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -12,6 +13,7 @@ import (
 
 	"limpet/internal/errlog"
 	"limpet/internal/tcp"
+	"limpet/upstream"
 )
 
 const (
@@ -73,7 +75,7 @@ func (p *prober) install(s *Checks) {
 	p.checks = s
 	p.generation.Add(1)
 	for _, g := range s.groups.List {
-		for _, peer := range g.Peers {
+		for _, peer := range g.Peers().All {
 			for _, m := range s.marks[peer.State] {
 				// A check that is new to a peer which was down lets it come up by passing.
 				if m.last.Load() == 0 && peer.DownBy(bit) {
@@ -83,12 +85,50 @@ func (p *prober) install(s *Checks) {
 			peer.SetDown(bit, s.down(peer))
 		}
 	}
+	p.begin(s.tasks)
+}
+
+// follow gives a check targets for the peers that its group is about to have.
+// What goes on keeps its rhythm; the probes of what is gone count no more.
+func (p *prober) follow(s *Checks, c *Check, ps *upstream.Peers) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	before := c.at()
+	s.aim(c, ps, nil)
+	names := make(map[string]bool)
+	for _, t := range c.at() {
+		names[string(t.name())] = true
+	}
+	c.tables.Retain(func(name string) bool { return names[name] })
+	for _, t := range before {
+		elsewhere := func(m member) bool { return m.group != c.Group }
+		if slices.Contains(c.at(), t) || slices.ContainsFunc(t.members, elsewhere) {
+			continue
+		}
+		t.task.gone = true
+		if !slices.ContainsFunc(c.at(), func(other *target) bool { return other.mark == t.mark }) {
+			s.forget(t)
+		}
+	}
+	tasks := c.arrange(c)
+	s.tasks = append(slices.DeleteFunc(s.tasks, func(t *task) bool { return t.gone }), tasks...)
+	if p.checks != s {
+		return // they come into force later
+	}
+	for _, peer := range ps.All {
+		peer.SetDown(bit, s.down(peer))
+	}
+	p.begin(tasks)
+}
+
+// begin makes tasks wait for their first turn. p.mu is held.
+func (p *prober) begin(tasks []*task) {
 	now := time.Now()
-	for _, t := range s.tasks {
+	for _, t := range tasks {
 		t.due = t.first(now)
 		heap.Push(&p.heap, t)
 	}
-	if p.done == nil && len(s.tasks) > 0 {
+	if p.done == nil && len(tasks) > 0 {
 		p.done = make(chan struct{})
 		p.wait.Add(1)
 		go p.clock(p.done)
@@ -167,6 +207,12 @@ func (p *prober) dispatch(now time.Time) time.Duration {
 			return wait
 		}
 		heap.Pop(&p.heap)
+		if t.gone {
+			for _, target := range t.targets() {
+				target.close()
+			}
+			continue
+		}
 		t.started, t.stage = now, 0
 		p.serial++
 		t.serial = p.serial
@@ -301,6 +347,7 @@ func (p *prober) probe(x *exchange, t *target) bool {
 	gone := t.task.gone
 	p.mu.Unlock()
 	if gone {
+		t.close()
 		return false
 	}
 	if !t.wanted() {

@@ -53,7 +53,7 @@ func SpawnResty(b *ngx.Build, r Resty) error {
 	c := &Check{
 		Group: g, Dialect: "resty", Type: "http", Interval: max(r.Interval, 2*time.Millisecond),
 		Fall: max(r.Fall, 1), Rise: max(r.Rise, 1), Port: r.Port,
-		protocol: &restyHTTP{request: r.Request, valid: r.ValidStatuses}, words: restyWords{}, requests: 1,
+		protocol: &restyHTTP{request: r.Request, valid: r.ValidStatuses}, words: restyWords{}, requests: 1, cycles: true,
 	}
 	timeout := r.Timeout
 	if timeout == 0 {
@@ -63,8 +63,7 @@ func SpawnResty(b *ngx.Build, r Resty) error {
 	if r.HTTPS {
 		c.Type, c.tls = "https", r.tls()
 	}
-	s.add(b, c, identity, false)
-	s.tasks = append(s.tasks, r.cycle(c))
+	s.add(b, c, identity, false, func(c *Check) []*task { return []*task{r.cycle(c)} })
 	return nil
 }
 
@@ -76,7 +75,7 @@ func (r *Resty) identity() string {
 // cycle makes the checker's one task: primary peers, then backup peers.
 func (r *Resty) cycle(c *Check) *task {
 	var primary, backup []*target
-	for _, t := range c.targets {
+	for _, t := range c.at() {
 		if t.members[0].peer.Backup {
 			backup = append(backup, t)
 		} else {

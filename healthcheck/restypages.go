@@ -21,9 +21,9 @@ func StatusPage(b *ngx.Build) string {
 			w.WriteString(" (NO checkers)")
 		}
 		w.WriteString("\n    Primary Peers\n")
-		statusLines(&w, g.Primary)
+		statusLines(&w, g.Peers().Primary)
 		w.WriteString("    Backup Peers\n")
-		statusLines(&w, g.Backup)
+		statusLines(&w, g.Peers().Backup)
 	}
 	return w.String()
 }
@@ -55,7 +55,7 @@ func PrometheusPage(b *ngx.Build) string {
 		for _, role := range []struct {
 			name  string
 			peers []*upstream.Peer
-		}{{"PRIMARY", g.Primary}, {"BACKUP", g.Backup}} {
+		}{{"PRIMARY", g.Peers().Primary}, {"BACKUP", g.Peers().Backup}} {
 			for _, p := range role.peers {
 				up, down := "1", "0"
 				if p.IsDown() {

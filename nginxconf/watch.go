@@ -11,8 +11,12 @@ type Sum [sha256.Size]byte
 // SumOf returns the Sum of bytes.
 func SumOf(text []byte) Sum { return sha256.Sum256(text) }
 
-// SumFile returns the Sum of a file as it is at this moment.
+// SumFile returns the Sum of a file as it is at this moment; the zero Sum for what isn't
+// a regular file, which reading could block on or use up.
 func SumFile(name string) Sum {
+	if info, err := os.Stat(name); err != nil || !info.Mode().IsRegular() {
+		return Sum{}
+	}
 	text, err := os.ReadFile(name)
 	if err != nil {
 		return Sum{}

@@ -23,8 +23,8 @@ func newRunner(g *upstream.Group, r *ngx.Request, cookie string) func() {
 		}
 		g.Begin(&ses, r)
 		p := ses.Next()
-		if g.Sticky != nil {
-			g.Sticky.Answered(&ses, p)
+		if g.Peers().Sticky != nil {
+			g.Peers().Sticky.Answered(&ses, p)
 		}
 		ses.Done(upstream.Good)
 	}

@@ -72,14 +72,25 @@ func readKey(name string) (string, error) {
 // newPolicy returns a policy of a group, without reader and writer, that goes on
 // with what the configuration before has counted. -t tells of it.
 func newPolicy(b *ngx.Build, g *upstream.Group, s *nginxconf.Setting, dialect string) *Policy {
-	p := &Policy{group: g, dialect: dialect, where: s.File + ":" + strconv.Itoa(s.Line), decisions: shared(b).decisions}
+	p := &Policy{name: g.Name, dialect: dialect, where: s.File + ":" + strconv.Itoa(s.Line), common: shared(b)}
 	p.stats = ngx.Keep(b, "sticky "+g.Name, newStats)
-	for at := range g.Peers {
-		q := p.peerAt(at)
-		p.clients = append(p.clients, ngx.Keep(b, "sticky clients "+g.Name+" "+string(q.Name), func() *clientTable { return new(clientTable) }))
-	}
+	p.tables = ngx.Keep(b, "sticky clients "+g.Name, func() *upstream.Table[*clientTable] { return new(upstream.Table[*clientTable]) })
 	p.note(b, `upstream "%s" is sticky as by %s`, g.Name, dialect)
 	return p
+}
+
+// with returns a policy of the same kind for some peers, to be completed.
+func (p *Policy) with(ps *upstream.Peers) *Policy {
+	of := *p
+	of.peers, of.clients = ps, nil
+	names := make(map[string]bool)
+	for _, q := range ps.Ordered() {
+		name := string(q.Name)
+		names[name] = true
+		of.clients = append(of.clients, of.tables.Get(name, func() *clientTable { return new(clientTable) }))
+	}
+	of.tables.Retain(func(name string) bool { return names[name] })
+	return &of
 }
 
 // note tells something about the directive at -t.
@@ -93,9 +104,9 @@ type ownValues func(q *upstream.Peer, at int) []spelled
 
 // cookieOf returns a reader of the cookie of that name, and of those of
 // --sticky-legacy. more are the keys of this group beside those of the command line.
-func (p *Policy) cookieOf(b *ngx.Build, name string, own ownValues, more keys) *cookieReader {
-	c := shared(b)
-	return &cookieReader{name: name, legacy: c.legacy, none: newWishes(), index: newIndex(p.group, c.keys.and(more), own, nil)}
+func (p *Policy) cookieOf(name string, own ownValues, more keys) *cookieReader {
+	c := p.common
+	return &cookieReader{name: name, legacy: c.legacy, none: newWishes(), index: newIndex(p.peers.Ordered(), c.keys.and(more), own, nil)}
 }
 
 // and returns the keys of both.
@@ -105,10 +116,10 @@ func (k keys) and(more keys) *keys {
 }
 
 // written returns the value to write for each position.
-func (own ownValues) written(g *upstream.Group) []string {
-	values := make([]string, len(g.Peers))
-	for at := range values {
-		values[at] = own(peerAt(g, at), at)[0].value
+func (own ownValues) written(ps *upstream.Peers) []string {
+	var values []string
+	for at, q := range ps.Ordered() {
+		values = append(values, own(q, at)[0].value)
 	}
 	return values
 }

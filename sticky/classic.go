@@ -55,7 +55,7 @@ func parseClassic(s *conf.Setting) error {
 		return err
 	}
 	upstream.Forbid(s)
-	sticks(s, func(b *ngx.Build, g *upstream.Group) (*Policy, error) { return c.build(b, g, s) })
+	sticks(s, func(b *ngx.Build, g *upstream.Group) (maker, error) { return c.build(b, g, s), nil })
 	return nil
 }
 
@@ -127,57 +127,69 @@ func (c *classicSpec) takeHash(name, value string, bad error) error {
 	return bad
 }
 
-func (c *classicSpec) build(b *ngx.Build, g *upstream.Group, s *conf.Setting) (*Policy, error) {
+func (c *classicSpec) build(b *ngx.Build, g *upstream.Group, s *conf.Setting) maker {
 	file := shared(b).file
 	ng := !c.isClassic && (c.isNG || file != nil && file.ng)
 	dialect := dialectClassic
 	if ng {
 		dialect = dialectNG
 	}
-	p := newPolicy(b, g, s, dialect)
-	if len(g.Peers) == 1 {
-		p.note(b, `upstream "%s" has one server, so that its sticky does nothing, as in %s`, g.Name, dialect)
-		return nil, nil
+	base := newPolicy(b, g, s, dialect)
+	if len(g.Peers().All) == 1 {
+		base.note(b, `upstream "%s" has one server, so that its sticky does nothing, as in %s`, g.Name, dialect)
+	} else {
+		base.tellDialect(b, c, g.Peers())
 	}
-	p.tellDialect(b, c)
-	own := c.own(g, ng)
-	r := p.cookieOf(b, c.name, own, c.keys())
-	ck := newCookie(c.name, own.written(g), c.attributes())
+	if ng && c.noFallback {
+		base.note(b, `upstream "%s" has no_fallback, which in %s refuses clients without a cookie, too`, g.Name, dialect)
+	}
+	return func(ps *upstream.Peers) *Policy {
+		if len(ps.All) == 1 {
+			return nil
+		}
+		p := base.with(ps)
+		c.complete(p, ng)
+		return p
+	}
+}
+
+// complete gives a policy its reader and its writer.
+func (c *classicSpec) complete(p *Policy, ng bool) {
+	own := c.own(p.peers, ng)
+	r := p.cookieOf(c.name, own, c.keys())
+	ck := newCookie(c.name, own.written(p.peers), c.attributes())
 	p.read = r
 	if !ng {
 		p.write = &setter{cookie: ck}
 		if c.noFallback {
 			p.strict = strictPeer
 		}
-		return p, nil
+		return
 	}
-	all := shared(b)
-	w := &ngWriter{cookie: ck, hide: c.hideCookie, hideHere: &all.hideCookie}
+	w := &ngWriter{cookie: ck, hide: c.hideCookie, hideHere: &p.common.hideCookie}
 	if c.transfer {
 		w.delimiter = c.delimiter
 		p.read = &cutReader{r, []byte(c.delimiter)}
 	}
-	p.write, p.noFall = w, &all.noFallback
+	p.write, p.noFall = w, &p.common.noFallback
 	if c.noFallback {
 		p.strict = strictFirst
-		p.note(b, `upstream "%s" has no_fallback, which in %s refuses clients without a cookie, too`, g.Name, dialect)
 	}
-	return p, nil
 }
 
 // tellDialect says at -t how the two dialects were told apart.
-func (p *Policy) tellDialect(b *ngx.Build, c *classicSpec) {
+func (p *Policy) tellDialect(b *ngx.Build, c *classicSpec, ps *upstream.Peers) {
 	if p.dialect == dialectClassic && !c.isClassic && c.hash != "index" && c.text == "" {
-		p.note(b, `upstream "%s": cookies of nginx-sticky-module-ng are read, too; add "delimiter= " to write them`, p.group.Name)
+		p.note(b, `upstream "%s": cookies of nginx-sticky-module-ng are read, too; add "delimiter= " to write them`, p.name)
 	}
-	for _, q := range p.group.Backup {
-		p.note(b, `upstream "%s": clients stick to the backup server %s, too, which they don't with nginx-sticky-module`, p.group.Name, q.Name)
+	for _, q := range ps.Backup {
+		p.note(b, `upstream "%s": clients stick to the backup server %s, too, which they don't with nginx-sticky-module`, p.name, q.Name)
 	}
 }
 
 // own returns the values that the dialect writes.
-func (c *classicSpec) own(g *upstream.Group, ng bool) ownValues {
-	texts := serverTexts(g)
+func (c *classicSpec) own(ps *upstream.Peers, ng bool) ownValues {
+	texts := serverTexts(ps.Ordered())
 	return func(q *upstream.Peer, at int) []spelled {
 		in, sp := sockaddr(q), [3]Spelling{SockaddrMD5, SockaddrSHA1, SockaddrHMAC}
 		if ng {
@@ -217,10 +229,9 @@ func digest(name string) func() hash.Hash {
 // serverTexts returns the text of each peer's server line as written, by
 // position. Of the addresses of a name only the first has it: the others would
 // all be taken for it, so that they have their addresses.
-func serverTexts(g *upstream.Group) []string {
-	texts, taken := make([]string, len(g.Peers)), make(map[string]bool)
-	for at := range texts {
-		q := peerAt(g, at)
+func serverTexts(peers []*upstream.Peer) []string {
+	texts, taken := make([]string, len(peers)), make(map[string]bool)
+	for at, q := range peers {
 		texts[at] = q.Server
 		if taken[q.Server] {
 			texts[at] = string(q.Name)

@@ -58,10 +58,10 @@ func TestDrainEmptiesAPeer(t *testing.T) {
 		s.visit(from("192.0.2.2", md5of18081))
 		s.visit(from("192.0.2.2", md5of18081))
 		g := s.groups.List[0]
-		g.Peers[0].SetDrain(true)
+		g.Peers().All[0].SetDrain(true)
 		s = open(t, "upstream u { "+servers+"sticky cookie c; }", s) // drain and clients outlive a reload
 		g = s.groups.List[0]
-		p, peer := Of(g), g.Peers[0]
+		p, peer := Of(g), g.Peers().All[0]
 		if !peer.Draining() || p.Clients(peer, 10*time.Minute) != 2 || p.LastSeen(peer).IsZero() {
 			t.Errorf("draining %v, %d clients", peer.Draining(), p.Clients(peer, 10*time.Minute))
 		}

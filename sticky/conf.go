@@ -111,13 +111,22 @@ func buildScope(b *ngx.Build, s *ngx.Scope) error {
 	return nil
 }
 
-// sticks sets the policy of the statement's group.
-func sticks(s *conf.Setting, make func(b *ngx.Build, g *upstream.Group) (*Policy, error)) {
-	upstream.SetSticky(s, func(b *ngx.Build, g *upstream.Group) (upstream.Sticky, error) {
-		p, err := make(b, g)
-		if p == nil || err != nil {
-			return nil, err // a nil *Policy would be a Sticky that isn't nil
+// maker makes a group's policy for some peers, nil for none.
+type maker func(ps *upstream.Peers) *Policy
+
+// sticks sets the policy of the statement's group. prepare does once a
+// configuration what doesn't depend on which peers there are.
+func sticks(s *conf.Setting, prepare func(b *ngx.Build, g *upstream.Group) (maker, error)) {
+	upstream.SetSticky(s, func(b *ngx.Build, g *upstream.Group) (upstream.StickyMaker, error) {
+		m, err := prepare(b, g)
+		if err != nil {
+			return nil, err
 		}
-		return p, nil
+		return func(ps *upstream.Peers) upstream.Sticky {
+			if p := m(ps); p != nil {
+				return p
+			}
+			return nil // a nil *Policy would be a Sticky that isn't nil
+		}, nil
 	})
 }

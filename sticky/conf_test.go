@@ -164,7 +164,7 @@ func TestKeysOfStickyLegacy(t *testing.T) {
 	}
 	s := &site{T: t, opt: Options{Legacy: []string{"haproxy=@" + file}}}
 	s.open("upstream u { "+servers+"sticky cookie c; }", nil)
-	p := s.groups.List[0].Peers[1]
+	p := s.groups.List[0].Peers().All[1]
 	s.visit(visit{cookies: []string{"c=" + haproxyDynamic(p, "K")}}).check(t, "18082", "c="+md5hex("127.0.0.1:18082"))
 	for _, item := range []string{"foo=K", "caddy=@/nonexistent"} {
 		ms, config, err := read("", Options{Legacy: []string{item}})

@@ -17,7 +17,7 @@ func parseConsistent(s *conf.Setting) error {
 		return err
 	}
 	return upstream.SetMethod(s, upstream.Method{Name: s.Name, NoBackup: true, NoMaxConns: true,
-		Make: func(b *ngx.Build, g *upstream.Group) (upstream.Balancer, error) { return newRing(key, g), nil }})
+		Make: func(ps *upstream.Peers) upstream.Balancer { return newRing(key, ps.Primary) }})
 }
 
 // ring is the circle of hashes on which each peer has points by its weight.
@@ -28,7 +28,7 @@ type ring struct {
 
 type point struct {
 	hash uint32
-	peer int // in Group.Primary
+	peer int // in Peers.Primary
 }
 
 const (
@@ -37,9 +37,9 @@ const (
 	maxServerID     = 65535
 )
 
-func newRing(key ngx.Text, g *upstream.Group) *ring {
+func newRing(key ngx.Text, peers []*upstream.Peer) *ring {
 	r := &ring{key: key}
-	for i, p := range g.Primary {
+	for i, p := range peers {
 		number := murmur2(p.Name)
 		if n, ok := conf.ParseNum(p.ID); ok && n <= maxServerID {
 			number = uint32(n)

@@ -38,7 +38,7 @@ func TestKeysOfADeadPeerAloneMove(t *testing.T) {
 	if count["1"] < 60 || count["3"] < 60 || count["2"] < 2*count["1"] {
 		t.Errorf("keys by peer: %v", count)
 	}
-	s.groups.List[0].Peers[2].SetDown(0, true)
+	s.groups.List[0].Peers().All[2].SetDown(0, true)
 	gained := make(map[string]bool)
 	for k, p := range ringPeers(s) {
 		switch {
@@ -72,7 +72,7 @@ func TestRetryOnTheRingAsksAnotherPeer(t *testing.T) {
 	if len(got.peers) != 3 || got.peers[0] == got.peers[2] {
 		t.Error(got.peers)
 	}
-	s.groups.List[0].Peers[0].SetDrain(true)
+	s.groups.List[0].Peers().All[0].SetDrain(true)
 	for k, p := range ringPeers(s) {
 		if p == "1" {
 			t.Fatalf("%s went to a draining peer", k)

@@ -32,7 +32,7 @@ func foreign(t *testing.T, s *site) map[string]string {
 		"Traefik https": traefik("https://127.0.0.1:18082/")[0].value,
 		"id":            "s2", "prefix": "s2~app",
 	}
-	p := s.groups.List[0].Peers[1]
+	p := s.groups.List[0].Peers().All[1]
 	cookies["HAProxy dynamic"] = haproxyDynamic(p, "K")
 	cookies["HAProxy dated"] = haproxyDynamic(p, "K") + "|Y2xpZ|Y2xpZ"
 	for _, w := range writers() {
@@ -41,7 +41,7 @@ func foreign(t *testing.T, s *site) map[string]string {
 		if got.peers != "18082" {
 			t.Fatalf("%s: %s", w, got.peers)
 		}
-		v := Of(other.groups.List[0]).Value(other.groups.List[0].Peers[1])
+		v := Of(other.groups.List[0]).Value(other.groups.List[0].Peers().All[1])
 		for _, set := range got.set {
 			if value := setValue([]byte(set), "route"); value != "app" {
 				v = value
@@ -62,7 +62,7 @@ func crossSite(t *testing.T, directive string) *site {
 func TestEveryDialectIsReadInEachConfiguredOne(t *testing.T) {
 	for _, w := range writers() {
 		s := crossSite(t, w)
-		own := Of(s.groups.List[0]).Value(s.groups.List[0].Peers[1])
+		own := Of(s.groups.List[0]).Value(s.groups.List[0].Peers().All[1])
 		for from, value := range foreign(t, s) {
 			for _, name := range []string{"route", "old"} {
 				got := s.visit(visit{args: "k=K", cookies: []string{"x=y; " + name + "=" + value}})
@@ -118,9 +118,8 @@ func TestRouteGoesBeforeIndex(t *testing.T) {
 }
 
 func TestAddressesOfOneNameHaveCookiesOfTheirOwn(t *testing.T) {
-	g := &upstream.Group{Primary: []*upstream.Peer{{Name: []byte("192.0.2.1:80"), Server: "n"}, {Name: []byte("192.0.2.2:80"), Server: "n"}}}
-	g.Peers = g.Primary
-	if got := serverTexts(g); got[0] != "n" || got[1] != "192.0.2.2:80" {
+	peers := []*upstream.Peer{{Name: []byte("192.0.2.1:80"), Server: "n"}, {Name: []byte("192.0.2.2:80"), Server: "n"}}
+	if got := serverTexts(peers); got[0] != "n" || got[1] != "192.0.2.2:80" {
 		t.Error(got)
 	}
 }
@@ -137,7 +136,7 @@ func TestSightingsAreCountedBySpelling(t *testing.T) {
 	if n, last := p.Seen(Envoy); n != 0 || !last.IsZero() {
 		t.Errorf("seen %d, last %s", n, last)
 	}
-	if n := p.Outcomes(Hit); n != 2 {
-		t.Errorf("%d hits", n)
+	if n := p.Reasons(OtherDialect); n != 2 {
+		t.Errorf("%d cookies of another dialect", n)
 	}
 }

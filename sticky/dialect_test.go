@@ -135,7 +135,7 @@ func TestBackendsOwnCookie(t *testing.T) {
 	} {
 		s := open(t, "upstream u { "+servers+c.directive+" }", nil)
 		got := s.visit(visit{set: []string{"x=y", own}})
-		p := Of(s.groups.List[0]).Value(s.groups.List[0].Peers[0])
+		p := Of(s.groups.List[0]).Value(s.groups.List[0].Peers().All[0])
 		if all := strings.ReplaceAll(strings.Join(got.set, "\n"), p, "P"); all != c.want {
 			t.Errorf("%s\n got %q\nwant %q", c.directive, all, c.want)
 		}
@@ -233,7 +233,7 @@ func TestStrictModes(t *testing.T) {
 			t.Errorf("%s, unknown: %s", c.directive, got.peers)
 		}
 		s := open(t, conf, nil)
-		s.groups.List[0].Peers[0].SetDown(0, true)
+		s.groups.List[0].Peers().All[0].SetDown(0, true)
 		if got := s.visit(visit{cookies: []string{"route=" + md5of18081}}); got.peers != c.down {
 			t.Errorf("%s, down: %s", c.directive, got.peers)
 		}
@@ -295,7 +295,7 @@ func TestPeersThatAreDownDrainingFullOrBackup(t *testing.T) {
 
 func TestClientOfABackupPeerFindsItAgain(t *testing.T) {
 	s := open(t, `upstream u { server 127.0.0.1:18081; server 127.0.0.1:18082 backup; server 127.0.0.1:18083 backup; sticky cookie route; }`, nil)
-	s.groups.List[0].Peers[0].SetDown(0, true)
+	s.groups.List[0].Peers().All[0].SetDown(0, true)
 	for range 4 {
 		got := s.visit(visit{cookies: []string{"route=" + md5hex("127.0.0.1:18083")}})
 		if got.peers != "18083" || got.status != "HIT/VU" {

@@ -47,23 +47,22 @@ const (
 // spellingsPerPeer is about how many distinct values name a peer.
 const spellingsPerPeer = 28
 
-// newIndex builds the index of a group. own returns the values that the
+// newIndex builds the index of some peers, in the order of their positions. own returns the values that the
 // configured dialect writes or reads as its own for a peer; they take precedence.
 // Where several peers have one value as their own (a route), it names them all.
-func newIndex(g *upstream.Group, k *keys, own ownValues, skip func(Spelling) bool) *index {
-	n := len(g.Peers)
+func newIndex(peers []*upstream.Peer, k *keys, own ownValues, skip func(Spelling) bool) *index {
+	n := len(peers)
 	x := &index{values: make(map[string]meaning, n*spellingsPerPeer)}
 	each := make([]*forms, n)
-	for at := range n {
-		p := peerAt(g, at)
+	for at, p := range peers {
 		each[at] = newForms([]*upstream.Peer{p}, false)
 		for _, v := range own(p, at) {
 			x.add(v, each[at], true)
 		}
 	}
 	var indices []spelled // last: names may be numbers, too
-	for at := range n {
-		for _, v := range spellings(peerAt(g, at), at, k) {
+	for at, p := range peers {
+		for _, v := range spellings(p, at, k) {
 			switch {
 			case skip != nil && skip(v.spelling):
 			case v.spelling == Index:

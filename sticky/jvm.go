@@ -24,27 +24,35 @@ func parseJVM(s *conf.Setting) error {
 	if err != nil {
 		return err
 	}
-	r := &jvmReader{cookie: t, param: []byte(param), none: newWishes()}
+	base := jvmReader{cookie: t, param: []byte(param), none: newWishes()}
 	if len(s.Args) == 2 {
 		if s.Arg(1) != "reverse" {
 			return fmt.Errorf(`invalid parameter "%s"`, s.Arg(1))
 		}
-		r.reverse = true
+		base.reverse = true
 	}
-	sticks(s, func(b *ngx.Build, g *upstream.Group) (*Policy, error) {
-		p := newPolicy(b, g, s, "jvm_route")
-		for at := range g.Peers {
-			if q := peerAt(g, at); q.SrunID != "" {
-				r.add(q)
-			}
+	sticks(s, func(b *ngx.Build, g *upstream.Group) (maker, error) {
+		policy := newPolicy(b, g, s, "jvm_route")
+		if len(base.of(g.Peers()).ids) == 0 {
+			policy.note(b, `upstream "%s": no server has srun_id, so that jvm_route never finds one`, g.Name)
 		}
-		if len(r.ids) == 0 {
-			p.note(b, `upstream "%s": no server has srun_id, so that jvm_route never finds one`, g.Name)
-		}
-		p.read = r
-		return p, nil
+		return func(ps *upstream.Peers) *Policy {
+			p := policy.with(ps)
+			p.read = base.of(ps)
+			return p
+		}, nil
 	})
 	return nil
+}
+
+// of returns the reader for some peers.
+func (j jvmReader) of(ps *upstream.Peers) *jvmReader {
+	for _, q := range ps.Ordered() {
+		if q.SrunID != "" {
+			j.add(q)
+		}
+	}
+	return &j
 }
 
 // jvmReader finds the peer whose srun_id a session ID begins with, or ends with

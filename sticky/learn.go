@@ -50,7 +50,7 @@ func parseLearn(s *conf.Setting) error {
 		return fmt.Errorf(`sticky zone "%s" is already used in upstream "%s"`, l.zone, other)
 	}
 	zones[l.zone] = upstream.NameOf(s)
-	sticks(s, func(b *ngx.Build, g *upstream.Group) (*Policy, error) { return l.build(b, g, s), nil })
+	sticks(s, func(b *ngx.Build, g *upstream.Group) (maker, error) { return l.build(b, g, s), nil })
 	return nil
 }
 
@@ -116,14 +116,14 @@ func (l *learnSpec) takeZone(value string) error {
 	return nil
 }
 
-func (l *learnSpec) build(b *ngx.Build, g *upstream.Group, s *conf.Setting) *Policy {
+func (l *learnSpec) build(b *ngx.Build, g *upstream.Group, s *conf.Setting) maker {
 	block := conf.Of[*Conf](s.Level)
 	dialect := dialectOf(g, block)
 	if l.noRefresh {
 		dialect = dialectAngie
 	}
-	p := newPolicy(b, g, s, dialect)
-	p.angie(block)
+	base := newPolicy(b, g, s, dialect)
+	base.angie(block)
 	timeout := l.timeout
 	if timeout == 0 {
 		timeout = learnTimeout
@@ -133,10 +133,18 @@ func (l *learnSpec) build(b *ngx.Build, g *upstream.Group, s *conf.Setting) *Pol
 	}
 	key := "sticky zone " + l.zone + " " + g.Name + " " + strconv.FormatInt(l.size, 10)
 	table := ngx.Keep(b, key, func() *sessionTable { return newSessionTable(l.size) })
-	learn := &learner{spec: l, zone: table, life: life{int64(timeout / (time.Second / ticksPerSecond)), l.noRefresh},
-		wishes: make(map[string]*wish), none: newWishes()}
-	for at := range g.Peers {
-		q := p.peerAt(at)
+	lives := life{int64(timeout / (time.Second / ticksPerSecond)), l.noRefresh}
+	return func(ps *upstream.Peers) *Policy {
+		p := base.with(ps)
+		learn := newLearner(l, table, lives, ps)
+		p.read, p.learn = learn, learn
+		return p
+	}
+}
+
+func newLearner(l *learnSpec, table *sessionTable, lives life, ps *upstream.Peers) *learner {
+	learn := &learner{spec: l, zone: table, life: lives, wishes: make(map[string]*wish), none: newWishes()}
+	for _, q := range ps.Ordered() {
 		id := sid(q)
 		learn.sids = append(learn.sids, id)
 		w := learn.wishes[id]
@@ -146,8 +154,7 @@ func (l *learnSpec) build(b *ngx.Build, g *upstream.Group, s *conf.Setting) *Pol
 		}
 		w.peers = append(w.peers, q)
 	}
-	p.read, p.learn = learn, learn
-	return p
+	return learn
 }
 
 // learner remembers which peer served a session, and reads the wish from it.

@@ -54,7 +54,7 @@ func TestSessionMovesToThePeerThatAnswered(t *testing.T) {
 func TestLookupAloneBeginsNoSession(t *testing.T) {
 	s := open(t, learning, nil)
 	s.visit(visit{cookies: []string{"sid=a"}})
-	if n := Of(s.groups.List[0]).Sessions(); n != 0 {
+	if n, learns := Of(s.groups.List[0]).Sessions(); n != 0 || !learns {
 		t.Errorf("%d sessions", n)
 	}
 }
@@ -78,7 +78,7 @@ func TestLearningFromTheHeader(t *testing.T) {
 	var ses upstream.Session
 	g.Begin(&ses, s.request("sid=a"))
 	p := ses.Next()
-	g.Sticky.Answered(&ses, p) // the body is still to come
+	g.Peers().Sticky.Answered(&ses, p) // the body is still to come
 	s.visit(visit{cookies: []string{"sid=a"}}).check(t, "1")
 }
 

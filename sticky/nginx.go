@@ -63,7 +63,7 @@ func parseCookie(s *conf.Setting, args []conf.Arg) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	sticks(s, func(b *ngx.Build, g *upstream.Group) (*Policy, error) { return c.build(b, g, s) })
+	sticks(s, func(b *ngx.Build, g *upstream.Group) (maker, error) { return c.build(b, g, s), nil })
 	return nil
 }
 
@@ -162,11 +162,11 @@ func (c *cookieSpec) attributes(angie bool) []attribute {
 }
 
 // build makes the policy, in Angie's way where the block has words of Angie's.
-func (c *cookieSpec) build(b *ngx.Build, g *upstream.Group, s *conf.Setting) (*Policy, error) {
+func (c *cookieSpec) build(b *ngx.Build, g *upstream.Group, s *conf.Setting) maker {
 	block := conf.Of[*Conf](s.Level)
-	p := newPolicy(b, g, s, c.dialect(g, block))
-	p.angie(block)
-	k, salt := block.secret(g)
+	base := newPolicy(b, g, s, c.dialect(g, block))
+	base.angie(block)
+	k := block.secret()
 	k.hmac = c.keys().hmac
 	own := ownValues(func(q *upstream.Peer, at int) []spelled {
 		switch {
@@ -179,11 +179,14 @@ func (c *cookieSpec) build(b *ngx.Build, g *upstream.Group, s *conf.Setting) (*P
 		}
 		return []spelled{{sid(q), AddressMD5}}
 	})
-	reader := p.cookieOf(b, c.name, own, k)
-	write := &setter{newCookie(c.name, own.written(g), c.attributes(p.dialect == dialectAngie)), true}
-	reader.salt, write.salt = salt, salt
-	p.read, p.write = reader, write
-	return p, nil
+	return func(ps *upstream.Peers) *Policy {
+		p, salt := base.with(ps), block.salt(ps)
+		reader := p.cookieOf(c.name, own, k)
+		write := &setter{newCookie(c.name, own.written(ps), c.attributes(p.dialect == dialectAngie)), true}
+		reader.salt, write.salt = salt, salt
+		p.read, p.write = reader, write
+		return p
+	}
 }
 
 // The names of dialects whose directive is sticky with nginx's words.
@@ -201,8 +204,8 @@ func (c *cookieSpec) dialect(g *upstream.Group, block *Conf) string {
 }
 
 func dialectOf(g *upstream.Group, block *Conf) string {
-	for _, q := range g.Peers {
-		if q.SID {
+	for i := range g.Servers {
+		if g.Servers[i].SID {
 			return dialectAngie
 		}
 	}
@@ -226,21 +229,24 @@ func parseRoute(s *conf.Setting) error {
 	if err != nil {
 		return err
 	}
-	sticks(s, func(b *ngx.Build, g *upstream.Group) (*Policy, error) {
+	sticks(s, func(b *ngx.Build, g *upstream.Group) (maker, error) {
 		block := conf.Of[*Conf](s.Level)
-		p := newPolicy(b, g, s, dialectOf(g, block))
-		p.angie(block)
-		k, salt := block.secret(g)
+		base := newPolicy(b, g, s, dialectOf(g, block))
+		base.angie(block)
+		k := block.secret()
 		own := func(q *upstream.Peer, at int) []spelled {
 			if k.angie != nil {
 				return []spelled{{md5hex(sid(q) + k.angie[0]), AngieSecret}}
 			}
 			return []spelled{{sid(q), Route}}
 		}
-		// a number out of an application's session must not be taken for an index
-		x := newIndex(g, shared(b).keys.and(k), own, func(sp Spelling) bool { return sp == Index })
-		p.read = &routeReader{texts, x, salt, newWishes()}
-		return p, nil
+		return func(ps *upstream.Peers) *Policy {
+			p := base.with(ps)
+			// a number out of an application's session must not be taken for an index
+			x := newIndex(ps.Ordered(), p.common.keys.and(k), own, func(sp Spelling) bool { return sp == Index })
+			p.read = &routeReader{texts, x, block.salt(ps), newWishes()}
+			return p
+		}, nil
 	})
 	return nil
 }

@@ -9,7 +9,8 @@ import (
 // and writes the configured dialect's cookie. It is an upstream.Sticky.
 // What it has counted outlives configurations.
 type Policy struct {
-	group   *upstream.Group
+	name    string          // of the group
+	peers   *upstream.Peers // for which this is
 	dialect string
 	where   string // FILE:LINE of the directive
 	read    reader
@@ -20,9 +21,10 @@ type Policy struct {
 	backups bool
 	noFall  *ngx.Slot[bool] // of sticky_no_fallback; nil where the configuration has none
 
-	decisions *decisions
-	stats     *Stats
-	clients   []*clientTable // by position
+	common  *common
+	stats   *Stats
+	tables  *upstream.Table[*clientTable] // by address
+	clients []*clientTable                // by position
 }
 
 // reader finds a client's wish in a request.
@@ -86,7 +88,7 @@ func (p *Policy) candidate(s *upstream.Session, w *wish) *upstream.Peer {
 	var first *upstream.Peer
 	for _, q := range w.peers {
 		switch {
-		case s.Tried(q) && len(p.group.Peers) > 1:
+		case s.Tried(q) && len(p.peers.All) > 1:
 		case q.IsDown(), q.Backup && !p.backups:
 			if s.Own == nil {
 				s.Own = q
@@ -116,7 +118,7 @@ func (p *Policy) refuses(s *upstream.Session, w *wish) bool {
 
 // Chosen implements upstream.Sticky.
 func (p *Policy) Chosen(s *upstream.Session, q *upstream.Peer) {
-	w, at := wishOf(s), p.position(q)
+	w, at := wishOf(s), p.peers.Position(q)
 	if at < 0 {
 		return
 	}
@@ -139,7 +141,7 @@ func (p *Policy) Chosen(s *upstream.Session, q *upstream.Peer) {
 // record notes the decision for the variables and counts it.
 func (p *Policy) record(s *upstream.Session, reason Reason, a answer) {
 	p.stats.reasons[reason].Add(1)
-	d := &p.decisions[reason][a]
+	d := &p.common.decisions[reason][a]
 	if before, ok := s.Request.Sticky.(*decision); ok && s.Number > 1 {
 		d = &decision{reason, a, before}
 	}
@@ -148,7 +150,7 @@ func (p *Policy) record(s *upstream.Session, reason Reason, a answer) {
 
 // Answered implements upstream.Sticky.
 func (p *Policy) Answered(s *upstream.Session, q *upstream.Peer) {
-	w, at := wishOf(s), p.position(q)
+	w, at := wishOf(s), p.peers.Position(q)
 	if at < 0 {
 		return
 	}
@@ -163,7 +165,7 @@ func (p *Policy) Answered(s *upstream.Session, q *upstream.Peer) {
 	switch {
 	case !ok || a == untouched || d.answer == a:
 	case d.before == nil:
-		s.Request.Sticky = &p.decisions[d.reason][a]
+		s.Request.Sticky = &p.common.decisions[d.reason][a]
 	default:
 		s.Request.Sticky = &decision{d.reason, a, d.before}
 	}
@@ -171,7 +173,7 @@ func (p *Policy) Answered(s *upstream.Session, q *upstream.Peer) {
 
 // Ended implements upstream.Sticky.
 func (p *Policy) Ended(s *upstream.Session, q *upstream.Peer, out upstream.Outcome) {
-	if at := p.position(q); p.learn != nil && at >= 0 && out == upstream.Good {
+	if at := p.peers.Position(q); p.learn != nil && at >= 0 && out == upstream.Good {
 		p.learn.ended(s, at)
 	}
 }
@@ -203,25 +205,4 @@ func why(s *upstream.Session, own *upstream.Peer) Reason {
 		return Backup
 	}
 	return PeerFull // it was, a moment ago
-}
-
-// position returns a peer's place among its group's, primary ones first; -1 for a script's own.
-func (p *Policy) position(q *upstream.Peer) int {
-	switch {
-	case q.Foreign:
-		return -1
-	case q.Backup:
-		return len(p.group.Primary) + q.Index
-	}
-	return q.Index
-}
-
-// peerAt returns the peer of a position.
-func (p *Policy) peerAt(at int) *upstream.Peer { return peerAt(p.group, at) }
-
-func peerAt(g *upstream.Group, at int) *upstream.Peer {
-	if at < len(g.Primary) {
-		return g.Primary[at]
-	}
-	return g.Backup[at-len(g.Primary)]
 }

@@ -17,21 +17,25 @@ type salted struct {
 	wishes []wish
 }
 
-// secret returns the block's sticky_secret: a key where it is fixed, else what makes values with it.
-func (c *Conf) secret(g *upstream.Group) (keys, *salted) {
-	if !c.Secret.Own {
-		return keys{}, nil
+// secret returns the block's sticky_secret as a key, where it is fixed.
+func (c *Conf) secret() keys {
+	if fixed, ok := c.Secret.V.Static(); ok && c.Secret.Own {
+		return keys{angie: []string{string(fixed)}}
 	}
-	if fixed, ok := c.Secret.V.Static(); ok {
-		return keys{angie: []string{string(fixed)}}, nil
+	return keys{}
+}
+
+// salt returns what makes values with the block's sticky_secret where it isn't fixed; else nil.
+func (c *Conf) salt(ps *upstream.Peers) *salted {
+	if _, fixed := c.Secret.V.Static(); fixed || !c.Secret.Own {
+		return nil
 	}
 	t := &salted{secret: c.Secret.V}
-	for at := range g.Peers {
-		q := peerAt(g, at)
+	for _, q := range ps.Ordered() {
 		t.sids = append(t.sids, sid(q))
 		t.wishes = append(t.wishes, wish{peers: []*upstream.Peer{q}, reason: Valid, fresh: true})
 	}
-	return keys{}, t
+	return t
 }
 
 // append appends the value for the peer at a position.

@@ -68,7 +68,7 @@ func TestClientOfADeadPeerIsServedByTheNext(t *testing.T) {
 	if got.status != "HIT/VN, MOVED/DI" || got.reason != "valid, retried" {
 		t.Error(got.status, got.reason)
 	}
-	s.groups.List[0].Peers[0].SetDown(0, true)
+	s.groups.List[0].Peers().All[0].SetDown(0, true)
 	route.fail = 0
 	if got := s.visit(route); got.status != "MOVED/DI" || got.reason != "peer_down" || len(got.set) != 1 {
 		t.Errorf("%+v", got)
@@ -85,7 +85,7 @@ func TestNamesPortlessUnixAndIPv6ServersStick(t *testing.T) {
 		s := open(t, `upstream b { server "`+c.server+`"; server 127.0.0.9:1; seed; }`, nil)
 		g := s.groups.List[0]
 		name := ""
-		for _, p := range g.Peers {
+		for _, p := range g.Peers().All {
 			if p.Server == c.server {
 				name = string(p.Name)
 				break
@@ -104,7 +104,7 @@ func TestNamesPortlessUnixAndIPv6ServersStick(t *testing.T) {
 
 func TestAllDownIsServedFromTheClientsOwnPeer(t *testing.T) {
 	s := open(t, three, nil)
-	for _, p := range s.groups.List[0].Peers {
+	for _, p := range s.groups.List[0].Peers().All {
 		p.SetDown(0, true)
 	}
 	s.visit(visit{cookies: []string{"route=" + md5hex("127.0.0.1:18082")}}).check(t, "18082")

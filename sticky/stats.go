@@ -31,7 +31,7 @@ func (st *Stats) see(r *ngx.Request, sp Spelling) {
 
 // Of returns the stickiness of a group, nil when it has none.
 func Of(g *upstream.Group) *Policy {
-	p, _ := g.Sticky.(*Policy)
+	p, _ := g.Peers().Sticky.(*Policy)
 	return p
 }
 
@@ -41,19 +41,8 @@ func (p *Policy) Dialect() string { return p.dialect }
 // Where returns the FILE:LINE of the directive.
 func (p *Policy) Where() string { return p.where }
 
-// Outcomes returns how many choices of a peer had the outcome. A try that
-// follows a failed one counts again.
-func (p *Policy) Outcomes(s Status) int64 {
-	n := int64(0)
-	for r := range NumReasons {
-		if r.Status() == s {
-			n += p.Reasons(r)
-		}
-	}
-	return n
-}
-
-// Reasons returns how many choices of a peer had the reason.
+// Reasons returns how many choices of a peer had the reason. A try that follows a
+// failed one counts again.
 func (p *Policy) Reasons(r Reason) int64 { return p.stats.reasons[r].Load() }
 
 // Seen returns how many requests named a peer of the group in a spelling, and
@@ -70,7 +59,7 @@ func (p *Policy) Seen(sp Spelling) (n int64, last time.Time) {
 // peer served within the window, in whole minutes. It is exact when there was
 // none and within some percent else.
 func (p *Policy) Clients(q *upstream.Peer, window time.Duration) int {
-	at := p.position(q)
+	at := p.peers.Position(q)
 	if at < 0 {
 		return 0
 	}
@@ -79,25 +68,26 @@ func (p *Policy) Clients(q *upstream.Peer, window time.Duration) int {
 
 // LastSeen returns when the peer last served a request; the zero time when it never did.
 func (p *Policy) LastSeen(q *upstream.Peer) time.Time {
-	at := p.position(q)
+	at := p.peers.Position(q)
 	if at < 0 || p.clients[at].last.Load() == 0 {
 		return time.Time{}
 	}
 	return time.Unix(p.clients[at].last.Load(), 0)
 }
 
-// Value returns the value that the configured dialect writes for the peer; "" when it writes none.
+// Value returns the value that the configured dialect writes for the peer, without
+// what may stand behind it; "" when it writes none, or makes one for each request.
 func (p *Policy) Value(q *upstream.Peer) string {
-	if at := p.position(q); p.write != nil && at >= 0 {
+	if at := p.peers.Position(q); p.write != nil && at >= 0 {
 		return p.write.value(at)
 	}
 	return ""
 }
 
-// Sessions returns how many sessions are learned; 0 where none are.
-func (p *Policy) Sessions() int {
+// Sessions returns how many sessions are learned; learns is false where none ever are.
+func (p *Policy) Sessions() (n int, learns bool) {
 	if p.learn == nil {
-		return 0
+		return 0, false
 	}
-	return p.learn.zone.len()
+	return p.learn.zone.len(), true
 }

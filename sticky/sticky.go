@@ -34,15 +34,18 @@ type RouteCookie struct {
 // The group then serves from peers that checks have turned down when no other is
 // left, as the balancer does.
 func SetRouteCookie(s *nginxconf.Setting, c RouteCookie) error {
-	upstream.SetSticky(s, func(b *ngx.Build, g *upstream.Group) (upstream.Sticky, error) {
+	own := ownValues(func(q *upstream.Peer, at int) []spelled {
+		return []spelled{{md5hex(string(q.Name)), AddressMD5}, {md5hex(q.Server), TextMD5}}
+	})
+	sticks(s, func(b *ngx.Build, g *upstream.Group) (maker, error) {
 		g.FailOpen = true
-		p := newPolicy(b, g, s, c.Dialect)
-		own := ownValues(func(q *upstream.Peer, at int) []spelled {
-			return []spelled{{md5hex(string(q.Name)), AddressMD5}, {md5hex(q.Server), TextMD5}}
-		})
-		p.read = p.cookieOf(b, c.Name, own, keys{})
-		p.write = &setter{cookie: newCookie(c.Name, own.written(g), []attribute{{text: c.Tail}})}
-		return p, nil
+		base := newPolicy(b, g, s, c.Dialect)
+		return func(ps *upstream.Peers) *Policy {
+			p := base.with(ps)
+			p.read = p.cookieOf(c.Name, own, keys{})
+			p.write = &setter{cookie: newCookie(c.Name, own.written(ps), []attribute{{text: c.Tail}})}
+			return p
+		}, nil
 	})
 	return nil
 }

@@ -216,8 +216,8 @@ func (s *site) answer(g *upstream.Group, ses *upstream.Session, p *upstream.Peer
 		r.UpHead.AddID(ngx.HeaderSetCookie, []byte(c))
 		r.Out.Header.AddID(ngx.HeaderSetCookie, []byte(c))
 	}
-	if g.Sticky != nil {
-		g.Sticky.Answered(ses, p)
+	if g.Peers().Sticky != nil {
+		g.Peers().Sticky.Answered(ses, p)
 	}
 	ses.Done(upstream.Good)
 }
@@ -249,7 +249,7 @@ func sha256New() hash.Hash { return sha256.New() }
 
 // peerOf returns a peer of that address.
 func peerOf(t *testing.T, addr string) *upstream.Peer {
-	return open(t, "upstream u { server "+addr+"; }", nil).groups.List[0].Peers[0]
+	return open(t, "upstream u { server "+addr+"; }", nil).groups.List[0].Peers().All[0]
 }
 
 // request returns a request with a cookie.

@@ -68,7 +68,7 @@ func parseTengine(s *conf.Setting) error {
 		s.Note(`Tengine would lose "%s" before "session_sticky", limpet keeps it`, m)
 	}
 	upstream.Forbid(s)
-	sticks(s, func(b *ngx.Build, g *upstream.Group) (*Policy, error) { return t.build(b, g, s) })
+	sticks(s, func(b *ngx.Build, g *upstream.Group) (maker, error) { return t.build(b, g, s), nil })
 	return nil
 }
 
@@ -159,12 +159,12 @@ func parseHide(s *conf.Setting) (string, error) {
 	return name, nil
 }
 
-func (t *tengineSpec) build(b *ngx.Build, g *upstream.Group, s *conf.Setting) (*Policy, error) {
-	p := newPolicy(b, g, s, dialectTengine)
+func (t *tengineSpec) build(b *ngx.Build, g *upstream.Group, s *conf.Setting) maker {
+	base := newPolicy(b, g, s, dialectTengine)
 	if t.noFallback {
-		p.strict = strictWish
+		base.strict = strictWish
 	}
-	t.lint(b, p)
+	t.lint(b, base, g.Peers())
 	own := ownValues(func(q *upstream.Peer, at int) []spelled {
 		switch {
 		case t.hmac != "":
@@ -176,23 +176,26 @@ func (t *tengineSpec) build(b *ngx.Build, g *upstream.Group, s *conf.Setting) (*
 		}
 		return []spelled{{md5hex(string(q.Name)), AddressMD5}}
 	})
-	r := p.cookieOf(b, t.name, own, t.keys())
-	r.exact = true
-	p.read = &tengineReader{r, t}
-	p.write = &tengineWriter{newCookie(t.name, own.written(g), t.attributes()), t}
-	return p, nil
+	return func(ps *upstream.Peers) *Policy {
+		p := base.with(ps)
+		r := p.cookieOf(t.name, own, t.keys())
+		r.exact = true
+		p.read = &tengineReader{r, t}
+		p.write = &tengineWriter{newCookie(t.name, own.written(ps), t.attributes()), t}
+		return p
+	}
 }
 
 // lint tells where Tengine itself would do otherwise than the file seems to say.
-func (t *tengineSpec) lint(b *ngx.Build, p *Policy) {
-	name, file := p.group.Name, shared(b).file
+func (t *tengineSpec) lint(b *ngx.Build, p *Policy, ps *upstream.Peers) {
+	name, file := p.name, p.common.file
 	if (t.indirect || t.mode == prefixMode) && file != nil && !file.hides[name] {
 		p.note(b, `upstream "%s": no location names it in session_sticky_hide_cookie; Tengine would then set no cookie, limpet does`, name)
 	}
 	if t.indirect && t.dated() {
 		p.note(b, `upstream "%s": maxidle and maxlife hold also where the cookie is the only one, which they don't in Tengine`, name)
 	}
-	for _, q := range p.group.Peers {
+	for _, q := range ps.All {
 		if q.Down {
 			p.note(b, `upstream "%s": clients don't stick to the server %s, which is down; in Tengine they do`, name, q.Name)
 		}

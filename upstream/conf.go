@@ -1,14 +1,17 @@
 // Package upstream is groups of peers: balancing, passive failures, kept
 // connections and the choice of the next peer.
 //
-// It stands for nginx's ngx_http_upstream_module with its round robin and
-// keepalive parts.
+// It stands for nginx's ngx_http_upstream_module with all of its balancing
+// methods and its keepalive and zone parts.
 // https://nginx.org/en/docs/http/ngx_http_upstream_module.html
 //
-// A Group belongs to one configuration and is read-only once built; what a peer
-// has done and how it fares is in its State, which is kept by group and address
-// over reloads. Where nginx has this state per worker, or per zone, there is one
-// view here.
+// A Group belongs to one configuration. Its Peers are a snapshot: where names are
+// resolved at run time, others take their place, and sessions under way go on with
+// theirs. What a peer has done and how it fares is in its State, which is kept by
+// group and address over reloads and changes. Where nginx has this state per
+// worker, or per zone, there is one view here.
+//
+// Not done, and refused by name: queue, state and ntlm of NGINX Plus.
 package upstream
 
 import (
@@ -17,6 +20,7 @@ import (
 	"time"
 
 	"limpet/internal/ngx"
+	"limpet/internal/resolver"
 	"limpet/nginxconf"
 )
 
@@ -31,6 +35,8 @@ type Conf struct {
 	KeepaliveRequests nginxconf.Opt[int]
 	KeepaliveTime     nginxconf.Opt[time.Duration]
 	KeepaliveTimeout  nginxconf.Opt[time.Duration]
+	Resolver          nginxconf.Opt[*resolver.Resolver]
+	ResolverTimeout   nginxconf.Opt[time.Duration]
 }
 
 // Keepalive is what keepalive says.
@@ -48,7 +54,8 @@ type spec struct {
 	deflt   int // default port of an implicit group
 	servers []*serverSpec
 	method  Method
-	sticky  func(b *ngx.Build, g *Group) (Sticky, error)
+	sticky  func(b *ngx.Build, g *Group) (StickyMaker, error)
+	zone    bool // it has a zone
 	script  func(b *ngx.Build, g *Group) (Script, error)
 	group   *Group
 }
@@ -56,9 +63,10 @@ type spec struct {
 // Method is a group's way of choosing peers, set by a directive of its block.
 type Method struct {
 	Name string // the directive's
-	Make func(b *ngx.Build, g *Group) (Balancer, error)
+	// Make returns the balancer for some peers; it runs again when there are others.
+	Make func(ps *Peers) Balancer
 	// What the method doesn't support of the parameters of server.
-	NoBackup, NoWeight, NoMaxConns bool
+	NoBackup, NoWeight, NoMaxConns, NoSlowStart bool
 }
 
 // SetMethod makes m the way in which the group of the statement's block chooses
@@ -87,10 +95,14 @@ func Forbid(s *nginxconf.Setting) {
 	sp.method.NoBackup, sp.method.NoMaxConns = true, true
 }
 
+// StickyMaker makes the stickiness for some peers, nil for none. It runs again when
+// there are others.
+type StickyMaker func(ps *Peers) Sticky
+
 // SetSticky makes clients of the group of the statement's block stick; make runs
-// when the group is built, peers and all. The later of two statements holds, as a
+// when the group is built, once its peers are there. The later of two statements holds, as a
 // caller that doesn't want that looks at HasSticky.
-func SetSticky(s *nginxconf.Setting, make func(b *ngx.Build, g *Group) (Sticky, error)) {
+func SetSticky(s *nginxconf.Setting, make func(b *ngx.Build, g *Group) (StickyMaker, error)) {
 	specOf(s).sticky = make
 }
 
@@ -123,6 +135,13 @@ func (c *Conf) Directives() []nginxconf.Directive {
 		nginxconf.Num("keepalive_requests", nginxconf.Upstream, &c.KeepaliveRequests, "1000", "Bounds the number of requests of a connection."),
 		nginxconf.Msec("keepalive_time", nginxconf.Upstream, &c.KeepaliveTime, "1h", "Bounds the time in which a connection takes requests."),
 		nginxconf.Msec("keepalive_timeout", nginxconf.Upstream, &c.KeepaliveTimeout, "60s", "Sets how long an idle connection is kept."),
+		ngx.ResolverRow(nginxconf.Upstream, &c.Resolver),
+		nginxconf.Msec("resolver_timeout", nginxconf.Upstream, &c.ResolverTimeout, "30s", "Bounds the time in which a name is resolved."),
+		nginxconf.Call("least_conn", nginxconf.Upstream, nginxconf.NoArgs, parseLeastConn, "Chooses the peer with the fewest requests."),
+		nginxconf.Call("least_time", nginxconf.Upstream, nginxconf.Args12, parseLeastTime, "Chooses the peer with the least mean time and the fewest requests."),
+		nginxconf.Call("ip_hash", nginxconf.Upstream, nginxconf.NoArgs, parseIPHash, "Chooses a peer by the client's address."),
+		nginxconf.Call("hash", nginxconf.Upstream, nginxconf.Args12, parseHash, "Chooses a peer by a key."),
+		nginxconf.Call("random", nginxconf.Upstream, nginxconf.NoArgs|nginxconf.Args12, parseRandom, "Chooses a peer at random."),
 		nginxconf.Call("zone", nginxconf.Upstream, nginxconf.Args12, parseZone, "Names a zone for the group's state, which is always shared here."),
 	}
 }
@@ -133,17 +152,18 @@ func specOf(s *nginxconf.Setting) *spec { return s.Level.Data.(*spec) }
 func (c *Conf) openUpstream(s *nginxconf.Setting) error {
 	name := s.Arg(0)
 	for _, have := range c.specs {
-		if have.level != nil && have.name == name {
+		if have.level != nil && strings.EqualFold(have.name, name) {
 			return fmt.Errorf(`duplicate upstream "%s"`, name)
 		}
-		if have.name == name && have.port != 0 {
+		if strings.EqualFold(have.name, name) && have.port != 0 {
 			return nginxconf.Errorf(have.at.File, have.at.Line, `upstream "%s" may not have port %d`, name, have.port)
 		}
 	}
 	sp := &spec{name: name, level: s.Inner, at: *s.Statement, group: &Group{Name: name}}
 	for i, have := range c.specs {
-		if have.name == name { // proxy_pass named it before
+		if strings.EqualFold(have.name, name) { // proxy_pass named it before
 			sp.group = have.group
+			sp.group.Name = name
 			sp.group.Implicit, sp.group.Port = false, 0
 			c.specs[i] = sp
 			s.Inner.Data = sp
@@ -174,7 +194,7 @@ func Add(s *nginxconf.Setting, address string, defaultPort int) (*Group, error) 
 		return nil, err
 	}
 	for _, have := range c.specs {
-		if have.name != name {
+		if !strings.EqualFold(have.name, name) {
 			continue
 		}
 		if have.level != nil && port != 0 {
@@ -184,7 +204,10 @@ func Add(s *nginxconf.Setting, address string, defaultPort int) (*Group, error) 
 			return have.group, nil
 		}
 	}
-	sp := &spec{name: name, port: port, deflt: defaultPort, at: *s.Statement, group: &Group{Name: name, Implicit: true, Port: port}}
+	sp := &spec{name: name, port: port, deflt: defaultPort, at: *s.Statement, group: &Group{Name: name, Implicit: true, Port: port, dialed: port}}
+	if port == 0 {
+		sp.group.dialed = defaultPort
+	}
 	c.specs = append(c.specs, sp)
 	return sp.group, nil
 }
@@ -206,7 +229,7 @@ func (c *Conf) checkNamed() error {
 next:
 	for _, n := range c.named {
 		for _, sp := range c.specs {
-			if sp.level != nil && sp.name == n.name {
+			if sp.level != nil && strings.EqualFold(sp.name, n.name) {
 				continue next
 			}
 		}
@@ -261,6 +284,7 @@ func parseZone(s *nginxconf.Setting) error {
 	if name == "" {
 		return fmt.Errorf(`invalid zone name "%s"`, name)
 	}
+	specOf(s).zone = true
 	var size int64
 	if len(s.Args) == 2 {
 		var ok bool

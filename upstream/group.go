@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,29 +14,31 @@ import (
 )
 
 // Group is an upstream: its peers and how one is chosen. It is read-only once
-// built, but for what mu guards.
+// built, but for its peers where their names are resolved anew.
 type Group struct {
 	Name     string
 	Implicit bool // made by proxy_pass, not by an upstream block
 	Port     int  // of an implicit group, as proxy_pass gave it; else 0
-	Peers    []*Peer
-	Primary  []*Peer // of Peers
-	Backup   []*Peer
 	Conf     *Conf
 	Servers  []Server // as configured, for status pages and Lua
 	// FailOpen serves from peers that checks have turned down when no other is left.
 	FailOpen bool
-	Balancer Balancer
-	Sticky   Sticky // nil without
 	Script   Script // nil without; comes before Sticky and Balancer
 	Kept     *Kept  // nil where connections aren't kept
 
-	// mu guards the peers' weights and failures. Those of the configurations before
-	// and behind a reload count on the same peers: it is theirs, too.
-	mu    *sync.Mutex
-	tries int  // tries of a request: peers that aren't down in the file
-	slow  bool // some peer of several has slow_start
+	dialed int // port of an implicit group, the default one included
+	method Method
+	sticky StickyMaker
+	// heard are told of peers before they become the group's.
+	heard []func(ps *Peers)
+	peers atomic.Pointer[Peers]
+	// mu guards the peers' weights and failures. Configurations share it as they
+	// share the peers' State.
+	mu *sync.Mutex
 }
+
+// Peers returns the peers at the moment.
+func (g *Group) Peers() *Peers { return g.peers.Load() }
 
 // Server is a server line as configured.
 type Server struct {
@@ -45,12 +48,12 @@ type Server struct {
 	MaxFails     int
 	FailTimeout  time.Duration
 	Backup, Down bool
+	SID          bool // it has Angie's sid=
 }
 
 // Peer is one address of a group.
 type Peer struct {
 	Name    []byte // as logs show it: 127.0.0.1:8080, [::1]:80, unix:/path
-	Label   string // Name, with " #2" behind it for the second peer of that address in the group
 	Network string // tcp or unix
 	Addr    string // to dial
 	Server  string // as written in its server line
@@ -71,9 +74,15 @@ type Peer struct {
 	failTimeout time.Duration
 	slowStart   time.Duration
 
-	// guarded by Group.mu
-	currentWeight   int
-	effectiveWeight int
+	*turn
+	key string // of its State among the group's
+}
+
+// turn is a peer's standing in round robin. The Group's mu guards it. Peers of one
+// configuration that stand for the same server have it together.
+type turn struct {
+	current   int // weight
+	effective int // weight
 }
 
 // State is what is known of a peer. It is kept over reloads by group and address.
@@ -87,6 +96,7 @@ type State struct {
 	fails    int
 	accessed int64 // Unix seconds
 	checked  int64
+	timing   timing
 
 	Stats Stats
 }
@@ -175,19 +185,23 @@ func (g *Group) ClearFails(p *Peer) {
 	p.fails = 0
 }
 
-// LastFailure returns when the peer failed last and when its failures began to
-// count, in Unix seconds; 0 for never.
-func (g *Group) LastFailure(p *Peer) (accessed, checked int64) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return p.accessed, p.checked
+// Figures are what changes of a peer while it serves.
+type Figures struct {
+	Current, Effective int // weights of round robin
+	Conns, Fails       int
+	Accessed, Checked  int64 // when it failed last and when its failures began to count, Unix seconds; 0: never
+	Down               bool
 }
 
-// Weights returns the current and the effective weight of round robin.
-func (g *Group) Weights(p *Peer) (current, effective int) {
+// Figures appends those of some of the group's peers to dst, all of one moment.
+func (g *Group) Figures(dst []Figures, peers []*Peer) []Figures {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return p.currentWeight / g.scaled(1), p.effectiveWeight
+	scale := g.Peers().scaled(1)
+	for _, p := range peers {
+		dst = append(dst, Figures{p.current / scale, p.effective, int(p.Conns()), p.fails, p.accessed, p.checked, p.IsDown()})
+	}
+	return dst
 }
 
 // Groups are the groups of a configuration, explicit ones first, in the file's order.
@@ -197,7 +211,17 @@ type Groups struct{ List []*Group }
 // or the host and port that an implicit group was made of; nil when there is none.
 func (gs *Groups) Named(host string) *Group {
 	for _, g := range gs.List {
-		if g.Name == host && !g.Implicit {
+		if !g.Implicit && strings.EqualFold(g.Name, host) {
+			return g
+		}
+	}
+	return nil
+}
+
+// At returns the implicit group of a host and a port, nil when there is none.
+func (gs *Groups) At(host string, port int) *Group {
+	for _, g := range gs.List {
+		if g.Implicit && g.dialed == port && strings.EqualFold(g.Name, host) {
 			return g
 		}
 	}
@@ -206,13 +230,16 @@ func (gs *Groups) Named(host string) *Group {
 
 // Single returns a group that lives as long as a request, of addresses that came by variables.
 func Single(name string, addrs ...string) *Group {
-	g := &Group{Name: name, Implicit: true, Conf: new(Conf), Balancer: roundRobin{}, tries: len(addrs), mu: new(sync.Mutex)}
-	for i, a := range addrs {
+	g := &Group{Name: name, Implicit: true, Conf: new(Conf), mu: new(sync.Mutex)}
+	var all []*Peer
+	for _, a := range addrs {
 		p := Foreign(a)
-		p.Foreign, p.Index, p.effectiveWeight = false, i, 1
-		g.Peers = append(g.Peers, p)
+		p.Foreign = false
+		all = append(all, p)
 	}
-	g.Primary = g.Peers
+	ps := newPeers(all)
+	ps.Balancer = roundRobin{}
+	g.peers.Store(ps)
 	return g
 }
 
@@ -305,95 +332,105 @@ func isUnix(name string) bool { return len(name) > 5 && name[:5] == "unix:" }
 
 func (sp *spec) build(b *ngx.Build, outer *Conf) error {
 	g := sp.group
-	g.Conf = outer
+	g.Conf, g.method = outer, sp.method
+	g.mu = ngx.Keep(b, "lock "+g.FullName(), func() *sync.Mutex { return new(sync.Mutex) })
 	if sp.level != nil {
 		g.Conf = nginxconf.Of[*Conf](sp.level)
 	}
-	g.mu = ngx.Keep(b, "lock "+g.Name, func() *sync.Mutex { return new(sync.Mutex) })
 	for _, sv := range sp.servers {
-		g.Servers = append(g.Servers, Server{sv.text, sv.addrs, sv.weight, sv.maxFails, sv.failTimeout, sv.backup, sv.down})
-		for _, a := range sv.addrs {
-			g.addPeer(b, sp, sv, a)
+		g.Servers = append(g.Servers, Server{sv.text, sv.addrs, sv.weight, sv.maxFails, sv.failTimeout, sv.backup, sv.down, sv.sid})
+		if sp.level == nil {
+			sv.maxFails = 0
 		}
-	}
-	g.slow = len(g.Peers) > 1 && slices.ContainsFunc(g.Peers, func(p *Peer) bool { return p.slowStart > 0 })
-	if len(g.Primary) == 0 && sp.level != nil {
-		return nginxconf.Errorf(sp.at.File, sp.at.Line, `no servers in upstream "%s"`, sp.name)
 	}
 	if k := g.Conf.Keepalive.V; sp.level != nil && k.Max > 0 {
 		g.Kept = ngx.Keep(b, "kept "+g.Name, func() *Kept { return new(Kept) })
 		g.Kept.configure(g.Conf)
 	}
-	g.Balancer = roundRobin{}
-	if sp.method.Make != nil {
-		bal, err := sp.method.Make(b, g)
-		if err != nil {
-			return err
-		}
-		g.Balancer = bal
+	ps, err := sp.firstPeers(b)
+	if err != nil {
+		return err
 	}
+	g.peers.Store(ps)
 	if sp.sticky != nil {
-		st, err := sp.sticky(b, g)
-		if err != nil {
+		if g.sticky, err = sp.sticky(b, g); err != nil {
 			return err
 		}
-		g.Sticky = st
 	}
 	if sp.script != nil {
-		sc, err := sp.script(b, g)
-		if err != nil {
+		if g.Script, err = sp.script(b, g); err != nil {
 			return err
 		}
-		g.Script = sc
 	}
+	g.publish(ps)
 	return nil
 }
 
-func (g *Group) addPeer(b *ngx.Build, sp *spec, sv *serverSpec, addr string) {
+// firstPeers returns the peers that a new configuration begins with.
+func (sp *spec) firstPeers(b *ngx.Build) (*Peers, error) {
+	if slices.ContainsFunc(sp.servers, func(sv *serverSpec) bool { return sv.resolve }) {
+		return sp.follow(b)
+	}
+	var all []*Peer
+	times := make(map[string]int)
+	for _, sv := range sp.servers {
+		for _, a := range sv.addrs {
+			p := sv.peer(a)
+			p.State = ngx.Keep(b, "peer "+sp.group.Name+" "+nth(a, times), func() *State { return new(State) })
+			all = append(all, p)
+		}
+	}
+	ps := newPeers(all)
+	if len(ps.Primary) == 0 && sp.level != nil {
+		return nil, nginxconf.Errorf(sp.at.File, sp.at.Line, `no servers in upstream "%s"`, sp.name)
+	}
+	return ps, nil
+}
+
+// OnChange has f told of the group's peers whenever there are others, before
+// any is asked. It is called while a configuration is built; f runs in a goroutine of its own, one at a time.
+func (g *Group) OnChange(f func(ps *Peers)) { g.heard = append(g.heard, f) }
+
+// publish makes ps the group's peers.
+func (g *Group) publish(ps *Peers) {
+	if g.method.Make != nil {
+		ps.balance(g.method.Make(ps))
+	} else {
+		ps.balance(roundRobin{})
+	}
+	if g.sticky != nil {
+		ps.Sticky = g.sticky(ps)
+	}
+	g.peers.Store(ps)
+}
+
+// nth tells the servers of one address apart, whose failures and connections
+// count for each alone.
+func nth(addr string, times map[string]int) string {
+	times[addr]++
+	if n := times[addr]; n > 1 {
+		return addr + " " + strconv.Itoa(n)
+	}
+	return addr
+}
+
+// peer returns a peer of the server line, without a State.
+func (sv *serverSpec) peer(addr string) *Peer {
 	p := &Peer{
 		Name: []byte(addr), Network: "tcp", Addr: addr, Server: sv.text, Backup: sv.backup, Down: sv.down, Drain: sv.drain,
-		Route: sv.route, ID: sv.id, SrunID: sv.srunID, SID: sv.sid, weight: sv.weight, effectiveWeight: sv.weight, maxFails: sv.maxFails, maxConns: sv.maxConns,
+		Route: sv.route, ID: sv.id, SrunID: sv.srunID, SID: sv.sid, weight: sv.weight, turn: &turn{effective: sv.weight}, maxFails: sv.maxFails, maxConns: sv.maxConns,
 		failTimeout: sv.failTimeout, slowStart: sv.slowStart,
 	}
 	if isUnix(addr) {
 		p.Network, p.Addr = "unix", addr[5:]
 	}
-	if sp.level == nil {
-		p.maxFails = 0
-	}
-	p.Label = addr + g.again(addr)
-	p.State = ngx.Keep(b, "peer "+g.Name+" "+p.Label, func() *State { return new(State) })
-	if sv.backup {
-		p.Index = len(g.Backup)
-		g.Backup = append(g.Backup, p)
-	} else {
-		p.Index = len(g.Primary)
-		g.Primary = append(g.Primary, p)
-	}
-	g.Peers = append(g.Peers, p)
-	if !sv.down && !sv.drain {
-		g.tries++
-	}
-}
-
-// again tells the servers of a group apart that have the same address: each fails on its own, as in nginx.
-func (g *Group) again(addr string) string {
-	n := 0
-	for _, p := range g.Peers {
-		if string(p.Name) == addr {
-			n++
-		}
-	}
-	if n == 0 {
-		return ""
-	}
-	return " #" + strconv.Itoa(n+1)
+	return p
 }
 
 // Foreign returns a peer that isn't of any group, for a script's choice; addr is
 // ip:port, [ip]:port or unix:path.
 func Foreign(addr string) *Peer {
-	p := &Peer{Name: []byte(addr), Network: "tcp", Addr: addr, Foreign: true, weight: 1, State: new(State)}
+	p := &Peer{Name: []byte(addr), Network: "tcp", Addr: addr, Foreign: true, weight: 1, State: new(State), turn: &turn{effective: 1}}
 	if isUnix(addr) {
 		p.Network, p.Addr = "unix", addr[5:]
 	}
@@ -404,7 +441,7 @@ func Foreign(addr string) *Peer {
 // the group shares that one's State, so that its requests are counted there.
 func (g *Group) Foreign(addr string) *Peer {
 	p := Foreign(addr)
-	for _, own := range g.Peers {
+	for _, own := range g.Peers().All {
 		if string(own.Name) == addr {
 			p.State, p.Server = own.State, own.Server
 			break

@@ -55,13 +55,22 @@ func (k *Kept) Get(p *Peer, key uint64) (Link, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for i := len(k.idle) - 1; i >= 0; i-- {
-		if e := &k.idle[i]; e.peer == p.State && e.key == key {
+		if e := &k.idle[i]; e.peer == p.State && e.key == key && !k.stale(e, time.Now()) {
 			l := e.Link
 			k.remove(i)
 			return l, true
 		}
 	}
 	return Link{}, false
+}
+
+// stale reports whether a connection was idle for too long; the sweep closes it. k.mu is held.
+func (k *Kept) stale(e *keptLink, now time.Time) bool {
+	idle := k.timeout
+	if e.Idle > 0 {
+		idle = e.Idle
+	}
+	return now.Sub(e.since) >= idle
 }
 
 func (k *Kept) remove(i int) {
@@ -120,11 +129,7 @@ func (k *Kept) sweep() {
 	now := time.Now()
 	for i := 0; i < len(k.idle); {
 		e := &k.idle[i]
-		idle := k.timeout
-		if e.Idle > 0 {
-			idle = e.Idle
-		}
-		if now.Sub(e.since) < idle && e.Conn.Fresh() {
+		if !k.stale(e, now) && e.Conn.Fresh() {
 			i++
 			continue
 		}
@@ -138,6 +143,25 @@ func (k *Kept) sweep() {
 	}
 	k.mu.Unlock()
 	for _, c := range stale {
+		c.Close()
+	}
+}
+
+// drop closes the idle connections to a peer that isn't there any more. A nil Kept has none.
+func (k *Kept) drop(p *State) {
+	if k == nil {
+		return
+	}
+	k.mu.Lock()
+	var gone []*tcp.Conn
+	for i := len(k.idle) - 1; i >= 0; i-- {
+		if k.idle[i].peer == p {
+			gone = append(gone, k.idle[i].Conn)
+			k.remove(i)
+		}
+	}
+	k.mu.Unlock()
+	for _, c := range gone {
 		c.Close()
 	}
 }

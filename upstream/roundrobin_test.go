@@ -8,12 +8,18 @@ import (
 
 // group makes a group of peers named a, b, c... with the given weights.
 func group(weights ...int) *Group {
-	g := &Group{Name: "g", Balancer: roundRobin{}, tries: len(weights), mu: new(sync.Mutex)}
+	return groupBy(Method{}, weights...)
+}
+
+// groupBy is group with a method.
+func groupBy(m Method, weights ...int) *Group {
+	g := &Group{Name: "g", method: m, mu: new(sync.Mutex)}
+	var all []*Peer
 	for i, w := range weights {
-		p := &Peer{Name: []byte{byte('a' + i)}, Index: i, weight: w, effectiveWeight: w, maxFails: 1, failTimeout: 10e9, State: new(State)}
-		g.Peers = append(g.Peers, p)
-		g.Primary = append(g.Primary, p)
+		p := &Peer{Name: []byte{byte('a' + i)}, Server: string(rune('a' + i)), weight: w, turn: &turn{effective: w}, maxFails: 1, failTimeout: 10e9, State: new(State)}
+		all = append(all, p)
 	}
+	g.publish(newPeers(all))
 	return g
 }
 
@@ -43,12 +49,12 @@ func TestWeightsAreSpreadSmoothly(t *testing.T) {
 
 func TestDownPeerIsSkipped(t *testing.T) {
 	g := group(1, 1, 1)
-	g.Peers[1].Down = true
-	g.Peers[2].SetDown(3, true)
+	g.Peers().All[1].Down = true
+	g.Peers().All[2].SetDown(3, true)
 	if got := draw(g, 3); got != "aaa" {
 		t.Errorf("got %s", got)
 	}
-	g.Peers[2].SetDown(3, false)
+	g.Peers().All[2].SetDown(3, false)
 	if got := draw(g, 4); !strings.Contains(got, "c") || strings.Contains(got, "b") {
 		t.Errorf("after one came up: %s", got)
 	}

@@ -24,6 +24,8 @@ type serverSpec struct {
 	down        bool
 	drain       bool
 	resolve     bool
+	host        string // of a name that is resolved at run time
+	port        uint16
 	route       string
 	sid         bool   // route came as Angie's sid=
 	id          string // Tengine's
@@ -40,12 +42,42 @@ func parseServer(s *nginxconf.Setting) error {
 			return err
 		}
 	}
-	addrs, err := resolve(s, s.Arg(0), 80)
+	if sv.service != "" && !sv.resolve {
+		return fmt.Errorf(`service upstream "%s" requires "resolve" parameter`, sv.text)
+	}
+	addrs, err := lookup(sv.text, 80, sv.resolve || s.Loader.Offline)
 	if err != nil {
-		return err
+		return fmt.Errorf(`%s in upstream "%s"`, err, sv.text)
 	}
 	sv.addrs = addrs
 	sp.servers = append(sp.servers, sv)
+	return sv.takeName()
+}
+
+// takeName prepares a line whose name is resolved at run time. Literal addresses need no resolver.
+func (sv *serverSpec) takeName() error {
+	literal := isUnix(sv.text)
+	if !literal {
+		_, err := netip.ParseAddrPort(sv.addrs[0])
+		literal = err == nil
+	}
+	host, port, hasPort := strings.Cut(sv.text, ":")
+	switch {
+	case sv.service == "":
+	case literal && !hasPort, literal && strings.HasSuffix(sv.text, "]"):
+		return fmt.Errorf(`service upstream "%s" requires domain name`, sv.text)
+	case hasPort:
+		return fmt.Errorf(`service upstream "%s" may not have port`, sv.text)
+	}
+	if literal || !sv.resolve {
+		sv.resolve = false
+		return nil
+	}
+	sv.host, sv.port, sv.addrs = host, 80, nil
+	if hasPort {
+		n, _ := nginxconf.ParseNum(port)
+		sv.port = uint16(n)
+	}
 	return nil
 }
 
@@ -105,6 +137,9 @@ func (sv *serverSpec) param(sp *spec, p string) error {
 	case "fail_timeout":
 		return dur(&sv.failTimeout)
 	case "slow_start":
+		if sp.method.NoSlowStart {
+			return unsupported()
+		}
 		return dur(&sv.slowStart)
 	case "route", "sid":
 		return sv.setRoute(name, value)
@@ -121,6 +156,9 @@ func (sv *serverSpec) param(sp *spec, p string) error {
 		sv.srunID = value
 		return nil
 	case "service":
+		if value == "" {
+			return fmt.Errorf("service is empty")
+		}
 		sv.service = value
 		return nil
 	}
@@ -142,19 +180,11 @@ func (sv *serverSpec) setRoute(name, value string) error {
 	return nil
 }
 
-// resolve finds the addresses of host[:port] or unix:path, all of a name's.
-func resolve(s *nginxconf.Setting, text string, defaultPort int) ([]string, error) {
-	addrs, err := lookup(text, defaultPort, s.Loader.Offline)
-	if err != nil {
-		return nil, fmt.Errorf(`%s in upstream "%s"`, err, text)
-	}
-	return addrs, nil
-}
-
 // maxUnixPath is the longest path of a unix socket.
 const maxUnixPath = 107
 
-// lookup is resolve without the statement; the error is nginx's word for what is wrong.
+// lookup finds the addresses of host[:port] or unix:path, all of a name's. The
+// error is nginx's word for what is wrong. Offline a name stands for itself.
 func lookup(text string, defaultPort int, offline bool) ([]string, error) {
 	if path, ok := strings.CutPrefix(text, "unix:"); ok {
 		if path == "" {

@@ -10,13 +10,16 @@ import (
 // is to be begun; it is used by one goroutine and can be begun again.
 type Session struct {
 	Group   *Group
+	Peers   *Peers // of the group when the session began
 	Request *ngx.Request
 	Peer    *Peer // the one at hand
 	Tries   int   // that are left, the one at hand included
 	// Number counts the tries: 0 before the first.
 	Number int
-	// Hash is the balancer's own from try to try.
-	Hash uint32
+	// Hash, Rehash and Probes are the balancer's own from try to try: a hash, how
+	// often it was made, and how many peers it led to that couldn't be asked.
+	Hash, Rehash uint32
+	Probes       int
 	// Mark and Stamp are the stickiness's own from try to try.
 	Mark  any
 	Stamp int64
@@ -33,7 +36,12 @@ type Session struct {
 	// LastOutcome tells how the try before went.
 	LastOutcome Outcome
 	// Asked is what a script wants of this try and later ones; the zero value changes nothing.
-	Asked  Asked
+	Asked Asked
+	// Of the balancers of this package: the key once it was made, and when the try began that is under way.
+	keyed    bool
+	keyValue []byte
+	begun    int64
+
 	backup bool // the backup peers' turn
 	open   bool // it fails open: peers that checks have turned down are asked
 	tried  []uint64
@@ -99,6 +107,14 @@ type Charger interface {
 	Charge(s *Session, peers []*Peer, p *Peer, now int64)
 }
 
+// Observer is a Balancer that looks at how tries go. The group is locked.
+type Observer interface {
+	// Headed tells that p's answer has begun: its header is there.
+	Headed(s *Session, p *Peer)
+	// Done tells that the try with p has ended; the last one of s.Request.Tries tells more of it.
+	Done(s *Session, p *Peer, out Outcome)
+}
+
 // Script chooses the peer of every try (balancer_by_lua).
 type Script interface {
 	// Choose returns a peer of the group or a Foreign one; nil lets the group's
@@ -108,15 +124,16 @@ type Script interface {
 
 // Begin starts a session.
 func (g *Group) Begin(s *Session, r *ngx.Request) {
-	*s = Session{Group: g, Request: r, Tries: g.tries}
-	words := (len(g.Peers) + 63) / 64
+	ps := g.Peers()
+	*s = Session{Group: g, Peers: ps, Request: r, Tries: ps.tries}
+	words := (len(ps.All) + 63) / 64
 	if words <= len(s.inline) {
 		s.tried = s.inline[:words]
 	} else {
 		s.tried = make([]uint64, words)
 	}
-	if g.Sticky != nil {
-		g.Sticky.Begun(s)
+	if ps.Sticky != nil {
+		ps.Sticky.Begun(s)
 	}
 }
 
@@ -137,9 +154,10 @@ func (s *Session) Next() *Peer {
 			return p
 		}
 	}
-	if g.Sticky != nil {
-		if p := g.Sticky.Choose(s); p != nil && s.take(p, now) {
-			g.Sticky.Chosen(s, p)
+	sticky := s.Peers.Sticky
+	if sticky != nil {
+		if p := sticky.Choose(s); p != nil && s.take(p, now) {
+			sticky.Chosen(s, p)
 			return p
 		}
 		if s.Refusal != 0 {
@@ -150,21 +168,21 @@ func (s *Session) Next() *Peer {
 	if p == nil {
 		return nil
 	}
-	p.conns.Add(1)
 	s.Peer = p
-	if g.Sticky != nil {
-		g.Sticky.Chosen(s, p)
+	if sticky != nil {
+		sticky.Chosen(s, p)
 	}
 	return p
 }
 
-// choose picks a peer and marks it as tried.
+// choose picks a peer, marks it as tried and counts it as busy.
 func (s *Session) choose(now int64) *Peer {
 	s.Group.mu.Lock()
 	defer s.Group.mu.Unlock()
 	p := s.pick(now)
 	if p != nil {
 		s.mark(p)
+		p.conns.Add(1) // under the lock, so that max_conns holds
 	}
 	return p
 }
@@ -172,12 +190,12 @@ func (s *Session) choose(now int64) *Peer {
 // pick asks the balancer for a primary peer, then for a backup peer, then for
 // one that checks have turned down, where the group fails open.
 func (s *Session) pick(now int64) *Peer {
-	g := s.Group
+	ps := s.Peers
 	if !s.backup {
-		if p := s.among(g.Primary, now); p != nil {
+		if p := s.among(ps.Primary, now); p != nil {
 			return p
 		}
-		if len(g.Backup) > 0 {
+		if len(ps.Backup) > 0 {
 			s.backup = true
 		}
 	}
@@ -185,11 +203,11 @@ func (s *Session) pick(now int64) *Peer {
 		if p := s.Own; p != nil && p.Backup && s.May(p, now) {
 			return p
 		}
-		if p := s.among(g.Backup, now); p != nil {
+		if p := s.among(ps.Backup, now); p != nil {
 			return p
 		}
 	}
-	if g.FailOpen {
+	if s.Group.FailOpen {
 		if p := s.Own; p != nil && !p.Down && p.Unhealthy() && !s.Tried(p) {
 			return p
 		}
@@ -202,43 +220,44 @@ func (s *Session) pick(now int64) *Peer {
 func (s *Session) failOpen(now int64) *Peer {
 	s.open = true
 	defer func() { s.open = false }()
-	if p := s.among(s.Group.Primary, now); p != nil {
+	if p := s.among(s.Peers.Primary, now); p != nil {
 		return p
 	}
-	return s.among(s.Group.Backup, now)
+	return s.among(s.Peers.Backup, now)
 }
 
 func (s *Session) among(peers []*Peer, now int64) *Peer {
-	if len(peers) == 1 && len(s.Group.Peers) == 1 {
+	if len(peers) == 1 && len(s.Peers.All) == 1 {
 		// nginx's single peer: failures don't take it out, and it may be tried again
 		if p := peers[0]; !p.Down && p.Unhealthy() == s.open && !p.Draining() && !p.full() {
 			return p
 		}
 		return nil
 	}
-	return s.Group.Balancer.Pick(s, peers, now)
+	if len(peers) == 0 {
+		return nil
+	}
+	return s.Peers.Balancer.Pick(s, peers, now)
 }
 
 // take makes the client's own peer the one at hand, if it may be asked.
 func (s *Session) take(p *Peer, now int64) bool {
-	g := s.Group
+	g, ps := s.Group, s.Peers
 	g.mu.Lock()
-	ok := len(g.Peers) == 1 && !p.IsDown() && !p.full() || s.May(p, now)
+	ok := len(ps.All) == 1 && !p.IsDown() && !p.full() || s.May(p, now)
 	if ok {
-		if c, is := g.Balancer.(Charger); is && len(g.Peers) > 1 {
-			peers := g.Primary
+		if c, is := ps.Balancer.(Charger); is && len(ps.All) > 1 {
+			peers := ps.Primary
 			if p.Backup {
-				peers = g.Backup
+				peers = ps.Backup
 			}
 			c.Charge(s, peers, p, now)
 		}
 		s.mark(p)
-	}
-	g.mu.Unlock()
-	if ok {
 		p.conns.Add(1)
 		s.Peer = p
 	}
+	g.mu.Unlock()
 	return ok
 }
 
@@ -252,10 +271,15 @@ func (s *Session) May(p *Peer, now int64) bool {
 	return s.open || !p.failed(now)
 }
 
+// MayNew is May for a client that doesn't stick to the peer. The group is locked.
+func (s *Session) MayNew(p *Peer, now int64) bool { return s.May(p, now) && !p.Draining() }
+
 // failed reports whether failures keep requests away from the peer. The group is locked.
 func (p *Peer) failed(now int64) bool {
-	return p.maxFails > 0 && p.fails >= p.maxFails && now-p.checked <= int64(p.failTimeout/time.Second)
+	return p.maxFails > 0 && p.fails >= p.maxFails && now-p.checked <= p.failSeconds()
 }
+
+func (p *Peer) failSeconds() int64 { return int64(p.failTimeout / time.Second) }
 
 func (p *Peer) full() bool { return p.maxConns > 0 && p.conns.Load() >= int64(p.maxConns) }
 
@@ -272,14 +296,23 @@ func (s *Session) mark(p *Peer) {
 
 func (s *Session) bit(p *Peer) int {
 	if p.Backup {
-		return len(s.Group.Primary) + p.Index
+		return len(s.Peers.Primary) + p.Index
 	}
 	return p.Index
 }
 
+// Headed tells that the header of the answer of the peer at hand is there.
+func (s *Session) Headed() {
+	if o := s.Peers.observer; o != nil && s.Peer != nil && !s.Peer.Foreign {
+		s.Group.mu.Lock()
+		o.Headed(s, s.Peer)
+		s.Group.mu.Unlock()
+	}
+}
+
 // Done ends the try at hand.
 func (s *Session) Done(out Outcome) {
-	p, g := s.Peer, s.Group
+	p, g, ps := s.Peer, s.Group, s.Peers
 	if p == nil {
 		return
 	}
@@ -287,18 +320,21 @@ func (s *Session) Done(out Outcome) {
 	s.LastOutcome = out
 	p.conns.Add(-1)
 	s.Tries--
-	if g.Sticky != nil {
-		g.Sticky.Ended(s, p, out)
+	if ps.Sticky != nil {
+		ps.Sticky.Ended(s, p, out)
 	}
 	if p.Foreign {
 		return
 	}
-	if len(g.Peers) == 1 {
+	if len(ps.All) == 1 {
 		s.Tries = 0
 		return
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if ps.observer != nil {
+		ps.observer.Done(s, p, out)
+	}
 	if out != Failed {
 		if p.fails > 0 && p.accessed < p.checked {
 			if p.maxFails > 0 && p.fails >= p.maxFails {
@@ -313,73 +349,9 @@ func (s *Session) Done(out Outcome) {
 	p.fails++
 	p.accessed, p.checked = now, now
 	if p.maxFails > 0 {
-		p.effectiveWeight = max(p.effectiveWeight-p.weight/p.maxFails, 0)
+		p.effective = max(p.effective-p.weight/p.maxFails, 0)
 		if p.fails >= p.maxFails && s.Request != nil {
 			s.Request.Warnf("upstream server temporarily disabled while %s", s.While)
 		}
-	}
-}
-
-// roundRobin is nginx's smooth weighted round robin.
-// https://github.com/phusion/nginx/commit/27e94984486058d73157038f7950a0a36ecc6e35
-type roundRobin struct{}
-
-// Pick implements Balancer.
-func (roundRobin) Pick(s *Session, peers []*Peer, now int64) *Peer {
-	var best *Peer
-	total := 0
-	for _, p := range peers {
-		if !s.May(p, now) || p.Draining() {
-			continue
-		}
-		w := s.Group.ramped(p)
-		p.currentWeight += w
-		total += w
-		if p.effectiveWeight < p.weight {
-			p.effectiveWeight++
-		}
-		if best == nil || p.currentWeight > best.currentWeight {
-			best = p
-		}
-	}
-	if best == nil {
-		return nil
-	}
-	best.currentWeight -= total
-	best.Checked(now)
-	return best
-}
-
-// Charge implements Charger. A peer that many clients stick to is charged no
-// further than one round's worth, so that it isn't kept from new ones for long.
-// https://nginx.org/en/docs/http/ngx_http_upstream_module.html#sticky
-func (roundRobin) Charge(s *Session, peers []*Peer, p *Peer, now int64) {
-	g, total := s.Group, 0
-	for _, q := range peers {
-		total += q.weight
-	}
-	if p.currentWeight <= -g.scaled(total-p.weight) {
-		return
-	}
-	total = 0
-	for _, q := range peers {
-		if q != p && (!s.May(q, now) || q.Draining()) {
-			continue
-		}
-		w := g.ramped(q)
-		q.currentWeight += w
-		total += w
-		if q.effectiveWeight < q.weight {
-			q.effectiveWeight++
-		}
-	}
-	p.currentWeight -= total
-	p.Checked(now)
-}
-
-// Checked notes that a peer that had failed is given another chance. The group is locked.
-func (p *Peer) Checked(now int64) {
-	if now-p.checked > int64(p.failTimeout/time.Second) {
-		p.checked = now
 	}
 }

@@ -9,21 +9,21 @@ const fine = 256
 // cameUp notes the moment in which a peer came back.
 func (s *State) cameUp() { s.upSince.Store(time.Now().UnixMilli()) }
 
-// scaled returns a weight in the unit of the group's current weights.
-func (g *Group) scaled(w int) int {
-	if g.slow {
+// scaled returns a weight in the unit of the peers' current weights.
+func (ps *Peers) scaled(w int) int {
+	if ps.slow {
 		return w * fine
 	}
 	return w
 }
 
-// ramped returns the peer's effective weight in the unit of the group's current
+// ramped returns a weight of the peer in the unit of the group's current
 // weights: from almost nothing up to the whole while slow_start goes on behind
 // the peer's coming back, by a check or after failures.
 // https://nginx.org/en/docs/http/ngx_http_upstream_module.html#slow_start
-func (g *Group) ramped(p *Peer) int {
-	w := g.scaled(p.effectiveWeight)
-	if p.slowStart == 0 || !g.slow {
+func (ps *Peers) ramped(p *Peer, w int) int {
+	w = ps.scaled(w)
+	if p.slowStart == 0 || !ps.slow {
 		return w
 	}
 	since := p.upSince.Load()

@@ -10,8 +10,8 @@ import (
 // slow is a group of two peers, the second with a slow start of 10 seconds.
 func slow() *Group {
 	g := group(1, 1)
-	g.slow = true
-	g.Peers[1].slowStart = 10 * time.Second
+	g.Peers().slow = true
+	g.Peers().All[1].slowStart = 10 * time.Second
 	return g
 }
 
@@ -21,8 +21,8 @@ func TestSlowStartRampsTheWeight(t *testing.T) {
 		if got := draw(g, 4); got != "abab" {
 			t.Errorf("at the start: %s", got)
 		}
-		g.Peers[1].SetDown(0, true)
-		g.Peers[1].SetDown(0, false)
+		g.Peers().All[1].SetDown(0, true)
+		g.Peers().All[1].SetDown(0, false)
 		share := func() int { return strings.Count(draw(g, 100), "b") }
 		for _, tt := range []struct {
 			wait   time.Duration
@@ -60,18 +60,18 @@ func TestSlowStartFollowsFailures(t *testing.T) {
 
 func TestFailOpenGoesRoundThosePutDownByChecks(t *testing.T) {
 	g := group(1, 1, 1)
-	for _, p := range g.Peers {
+	for _, p := range g.Peers().All {
 		p.SetDown(0, true)
 	}
 	if got := draw(g, 2); got != "--" {
 		t.Errorf("closed: %s", got)
 	}
 	g.FailOpen = true
-	g.Peers[1].Down = true
+	g.Peers().All[1].Down = true
 	if got := draw(g, 4); got != "acac" {
 		t.Errorf("open: %s", got)
 	}
-	g.Peers[2].SetDown(0, false)
+	g.Peers().All[2].SetDown(0, false)
 	if got := draw(g, 2); got != "cc" {
 		t.Errorf("with one up: %s", got)
 	}
@@ -80,11 +80,11 @@ func TestFailOpenGoesRoundThosePutDownByChecks(t *testing.T) {
 func TestFailOpenOfASinglePeer(t *testing.T) {
 	g := group(1)
 	g.FailOpen = true
-	g.Peers[0].SetDown(0, true)
+	g.Peers().All[0].SetDown(0, true)
 	if got := draw(g, 2); got != "aa" {
 		t.Errorf("got %s", got)
 	}
-	g.Peers[0].Down = true
+	g.Peers().All[0].Down = true
 	if got := draw(g, 1); got != "-" {
 		t.Errorf("down in the file: %s", got)
 	}

@@ -24,11 +24,11 @@ func (p *pinned) Ended(_ *Session, _ *Peer, o Outcome) { p.ended = append(p.ende
 func TestDrainingPeerGetsOnlyItsClients(t *testing.T) {
 	for _, drain := range []func(p *Peer){func(p *Peer) { p.Drain = true }, func(p *Peer) { p.SetDrain(true) }} {
 		g := group(1, 1, 1)
-		drain(g.Peers[1])
+		drain(g.Peers().All[1])
 		if got := draw(g, 4); got != "acac" {
 			t.Errorf("new clients went to %s", got)
 		}
-		g.Sticky = &pinned{want: g.Peers[1]}
+		g.Peers().Sticky = &pinned{want: g.Peers().All[1]}
 		if got := draw(g, 3); got != "bbb" {
 			t.Errorf("its own clients went to %s", got)
 		}
@@ -37,11 +37,11 @@ func TestDrainingPeerGetsOnlyItsClients(t *testing.T) {
 
 func TestSingleDrainingPeerGetsOnlyItsClients(t *testing.T) {
 	g := group(1)
-	g.Peers[0].SetDrain(true)
+	g.Peers().All[0].SetDrain(true)
 	if got := draw(g, 1); got != "-" {
 		t.Errorf("a new client went to %s", got)
 	}
-	g.Sticky = &pinned{want: g.Peers[0]}
+	g.Peers().Sticky = &pinned{want: g.Peers().All[0]}
 	if got := draw(g, 1); got != "a" {
 		t.Errorf("its own client went to %s", got)
 	}
@@ -51,8 +51,8 @@ func TestSingleDrainingPeerGetsOnlyItsClients(t *testing.T) {
 // by weight, give or take one.
 func TestStickyRequestsCountWithinBounds(t *testing.T) {
 	g := group(1, 2, 3, 4)
-	pin := &pinned{want: g.Peers[1]}
-	g.Sticky = pin
+	pin := &pinned{want: g.Peers().All[1]}
+	g.Peers().Sticky = pin
 	draw(g, 100)
 	pin.want = nil
 	got := draw(g, 10)
@@ -66,15 +66,15 @@ func TestStickyRequestsCountWithinBounds(t *testing.T) {
 
 func TestBackupPeerOfAClientGoesFirstAmongBackupPeers(t *testing.T) {
 	g := group(1, 1, 1)
-	for i, p := range g.Peers[1:] {
-		p.Backup, p.Index = true, i
+	for _, p := range g.Peers().All[1:] {
+		p.Backup = true
 	}
-	g.Primary, g.Backup = g.Peers[:1], g.Peers[1:]
-	g.Sticky = &pinned{own: g.Peers[2]}
+	g.publish(newPeers(g.Peers().All))
+	g.Peers().Sticky = &pinned{own: g.Peers().All[2]}
 	if got := draw(g, 2); got != "aa" {
 		t.Errorf("primary peer alive: %s", got)
 	}
-	g.Peers[0].Down = true
+	g.Peers().All[0].Down = true
 	if got := draw(g, 2); got != "cc" {
 		t.Errorf("primary peer down: %s", got)
 	}
@@ -82,11 +82,11 @@ func TestBackupPeerOfAClientGoesFirstAmongBackupPeers(t *testing.T) {
 
 func TestRefusalHoldsOnlyWhenTheClientsPeerCannotBeAsked(t *testing.T) {
 	g := group(1, 1)
-	g.Sticky = &pinned{want: g.Peers[0], refusal: 502}
+	g.Peers().Sticky = &pinned{want: g.Peers().All[0], refusal: 502}
 	if got := draw(g, 1); got != "a" {
 		t.Error(got)
 	}
-	g.Peers[0].Down = true
+	g.Peers().All[0].Down = true
 	if got := draw(g, 1); got != "-" {
 		t.Error(got)
 	}
@@ -95,7 +95,7 @@ func TestRefusalHoldsOnlyWhenTheClientsPeerCannotBeAsked(t *testing.T) {
 func TestEndOfEachTryIsTold(t *testing.T) {
 	g := group(1, 1)
 	pin := &pinned{}
-	g.Sticky = pin
+	g.Peers().Sticky = pin
 	var s Session
 	g.Begin(&s, &ngx.Request{Scope: &ngx.Scope{Core: &ngx.Core{}}, Client: &ngx.Client{}})
 	s.Next()

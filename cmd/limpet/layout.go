@@ -56,7 +56,8 @@ func defaultLayout() layout {
 // layout returns the files in force. With -p everything lies under the prefix, as
 // in nginx. With -c alone the prefix is the installation's that the file belongs
 // to, else the file's folder, or the one above when that is named conf, so that a
-// project's file finds its Lua files and logs without -p.
+// project's file finds its Lua files and logs without -p; where there is no folder
+// logs, logs and the pid file go beside the file.
 func (o *options) layout() layout {
 	l := defaultLayout()
 	switch {
@@ -92,6 +93,10 @@ func layoutOf(file string) layout {
 	l := layout{conf: file, prefix: dir}
 	if filepath.Base(dir) == "conf" {
 		l.prefix = slashed(filepath.Dir(filepath.Dir(file)))
+	}
+	if _, err := os.Stat(l.prefix + "logs"); err != nil {
+		l.errorLog = l.prefix + "error.log"
+		l.defaults = map[string]string{"pid": "nginx.pid", "access_log": "access.log combined"}
 	}
 	return l
 }

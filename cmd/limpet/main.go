@@ -1,6 +1,6 @@
 // Command limpet is an HTTP load balancer that runs nginx configuration files.
-// Its command line is nginx's; what is limpet's own begins with two dashes, and
-// `limpet demo` shows it at work.
+// Its command line is nginx's; what is limpet's own begins with two dashes or is a
+// verb: `limpet demo` shows it at work, status, drain and undrain ask a limpet that runs.
 // https://nginx.org/en/docs/switches.html
 package main
 
@@ -18,8 +18,17 @@ import (
 func main() { os.Exit(run(os.Args[1:])) }
 
 func run(args []string) int {
-	if len(args) > 0 && args[0] == "demo" {
-		return demo.Run(args[1:], os.Stdout, os.Stderr)
+	if len(args) > 0 {
+		switch args[0] {
+		case "demo":
+			return demo.Run(args[1:], os.Stdout, os.Stderr)
+		case "drain", "undrain":
+			return drain(args[0], args[1:])
+		case "cookie":
+			return cookie(args[1:])
+		case "status":
+			return status(args[1:])
+		}
 	}
 	o, err := parseOptions(args)
 	if err != nil {
@@ -33,9 +42,7 @@ func run(args []string) int {
 			return 0
 		}
 	}
-	opt := o.Options
-	opt.ConfFile, opt.Prefix, opt.Globals = lay.conf, lay.prefix, o.globals
-	opt.ErrorLog, opt.Defaults = lay.errorLog, lay.defaults
+	opt := o.server(lay)
 	con := process.NewConsole(o.errorLog, opt.Prefix, opt.Offline)
 	switch {
 	case o.test:
@@ -43,7 +50,7 @@ func run(args []string) int {
 	case o.signal != "":
 		return signal(o, opt, con)
 	}
-	return process.Run(opt, process.Options{Watch: o.watch, Version: version, Console: con})
+	return process.Run(opt, process.Options{Watch: o.watch, State: o.state, Version: version, Console: con})
 }
 
 // test is -t and -T.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -268,5 +269,47 @@ func TestLayoutFollowsTheOptions(t *testing.T) {
 		if l := o.layout(); l.conf != c.wantConf || l.prefix != c.wantPrefix {
 			t.Errorf("-c %q -p %q: %s under %s, want %s under %s", c.file, c.prefix, l.conf, l.prefix, c.wantConf, c.wantPrefix)
 		}
+	}
+}
+
+// TestReadmeNamesEveryOption compares README.md's flags with those of -h.
+func TestReadmeNamesEveryOption(t *testing.T) {
+	ownOnly(t)
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, help := runProgram(t, "-h")
+	flag := regexp.MustCompile(`--[a-z]+(?:-[a-z]+)*`)
+	for _, pair := range [][2]string{{help, string(readme)}, {string(readme), help}} {
+		for _, name := range flag.FindAllString(pair[0], -1) {
+			if !strings.Contains(pair[1], name) {
+				t.Errorf("%s is in one of README.md and -h, not in the other", name)
+			}
+		}
+	}
+}
+
+// TestFileAloneHasItsLogsBesideIt: a project's file needs no folder logs, and uses the one that is there.
+func TestFileAloneHasItsLogsBesideIt(t *testing.T) {
+	ownOnly(t)
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/nginx.conf", []byte("events { }\nhttp { server { listen 127.0.0.1:27111; } }\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, stderr := runProgram(t, "-t", "-c", dir+"/nginx.conf"); code != 0 {
+		t.Errorf("exit %d, %s", code, stderr)
+	}
+	for _, name := range []string{"access.log", "error.log"} {
+		if _, err := os.Stat(dir + "/" + name); err != nil {
+			t.Error(err)
+		}
+	}
+	os.Mkdir(dir+"/logs", 0o755)
+	if code, _, stderr := runProgram(t, "-t", "-c", dir+"/nginx.conf"); code != 0 {
+		t.Errorf("with logs: exit %d, %s", code, stderr)
+	}
+	if _, err := os.Stat(dir + "/logs/access.log"); err != nil {
+		t.Error(err)
 	}
 }

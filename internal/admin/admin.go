@@ -7,12 +7,16 @@
 //	GET  /            what there is
 //	GET  /healthz     ok
 //	GET  /metrics     counters in the text format of Prometheus; metrics.go lists them
-//	GET  /api/status  version, generation, upstreams with their peers, as JSON
+//	GET  /api/status  version, generation, upstreams with their peers, as JSON;
+//	                  ?window=10m says how far back clients are counted
+//	GET  /api/upstreams/NAME  one upstream of these; ?peer=ADDR: only that peer
 //	POST /api/reload  reads the configuration again, as the signal HUP does
 //	POST /api/drain?upstream=NAME&peer=ADDR    sends only clients that stick to the peer there
 //	POST /api/undrain?upstream=NAME&peer=ADDR  takes that back
 //
-// Draining lasts until it is taken back, over reloads, but not over a restart.
+// `limpet drain`, `limpet undrain` (Drain) and `limpet status` (Client) are clients
+// of these. Draining lasts until it is taken back, over reloads and, with --state,
+// over restarts; see internal/drain.
 //
 // Reading is open to whoever reaches the address. Actions are for those who reach
 // it by a unix socket, or who have the token of the environment's
@@ -32,12 +36,14 @@ import (
 	"syscall"
 	"time"
 
+	"limpet/internal/drain"
 	"limpet/internal/server"
 )
 
 // Source is what the endpoint shows.
 type Source struct {
 	Server  *server.Server
+	Drains  *drain.Set
 	Reloads *Reloads
 	Version string // limpet's own
 	Token   string // for actions; "" allows none but by a unix socket
@@ -139,31 +145,15 @@ func (s *Server) mux() http.Handler {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /metrics", s.metrics)
 	mux.HandleFunc("GET /api/status", s.status)
+	mux.HandleFunc("GET /api/upstreams/{name...}", s.upstream)
 	mux.HandleFunc("POST /api/reload", s.action(func(w http.ResponseWriter, _ *http.Request) {
 		s.Reload()
 		w.WriteHeader(http.StatusAccepted)
 		fmt.Fprintln(w, "reloading; the outcome is in the error log and in /api/status")
 	}))
-	mux.HandleFunc("POST /api/drain", s.action(s.drain(true)))
-	mux.HandleFunc("POST /api/undrain", s.action(s.drain(false)))
+	mux.HandleFunc("POST /api/drain", s.action(s.drain))
+	mux.HandleFunc("POST /api/undrain", s.action(s.undrain))
 	return mux
-}
-
-// drain keeps new clients away from a peer, or no longer.
-func (s *Server) drain(on bool) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		name, addr := r.FormValue("upstream"), r.FormValue("peer")
-		for _, g := range s.groups() {
-			for _, p := range g.Peers {
-				if g.Name == name && string(p.Name) == addr {
-					p.SetDrain(on)
-					fmt.Fprintf(w, "%s of %s is %s\n", addr, name, peerState(g, p))
-					return
-				}
-			}
-		}
-		http.Error(w, fmt.Sprintf("upstream %q has no peer %q; see /api/status", name, addr), http.StatusNotFound)
-	}
 }
 
 // action guards what changes something.
@@ -192,6 +182,7 @@ func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 <ul>
 <li><a href="metrics">metrics</a>: counters for Prometheus and VictoriaMetrics</li>
 <li><a href="api/status">api/status</a>: upstreams and their peers as JSON</li>
+<li><code>api/upstreams/NAME</code>: one of them</li>
 <li><a href="healthz">healthz</a>: ok while the process serves</li>
 <li><code>POST api/reload</code>: read the configuration again</li>
 <li><code>POST api/drain?upstream=NAME&amp;peer=ADDR</code>, <code>api/undrain</code>: send only clients that stick to the peer there</li>

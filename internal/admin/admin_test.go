@@ -3,17 +3,20 @@ package admin
 import (
 	"bytes"
 	"context"
-	"encoding/json"
+	"encoding/base64"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"limpet/internal/drain"
 	"limpet/internal/server"
 )
 
@@ -29,19 +32,24 @@ func start(t *testing.T, addr, token string) (s *Server, front string, get func(
 	l.Close()
 	conf := `events { } http { access_log off;
 		upstream u { server 127.0.0.1:1; server unix:/nowhere/"s backup; server 127.0.0.1:1; }
-		server { listen ` + front + `; server_name a\"b; location / { return 200 ok; } location /x { return 404; } } }`
+		upstream s { server 127.0.0.1; server 127.0.0.2:2 down; server 127.0.0.2:3 drain; sticky cookie c; }
+		upstream c { server 127.0.0.1:1 max_fails=0; server 127.0.0.1:2 down; sticky cookie c; }
+		upstream l { server 127.0.0.1:1; server 127.0.0.1:1; sticky learn create=$upstream_cookie_a lookup=$cookie_a zone=z:64k;
+			check interval=60000 type=tcp; check_keepalive_requests 1; }
+		server { listen ` + front + `; server_name a\"b; location / { return 200 ok; } location /x { return 404; } location /s { proxy_pass http://c; } location /l { proxy_pass http://127.0.0.1:4; } } }`
 	if err := os.WriteFile(dir+"nginx.conf", []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	addr = strings.ReplaceAll(addr, "DIR", dir)
-	srv, _, err := server.New(server.Options{ConfFile: dir + "nginx.conf", Prefix: dir, ErrorLog: dir + "error.log", Admin: addr})
+	drains := new(drain.Set)
+	srv, _, err := server.New(server.Options{ConfFile: dir + "nginx.conf", Prefix: dir, ErrorLog: dir + "error.log", Admin: addr, Drains: drains})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var reloads Reloads
 	reloads.Succeeded(time.Unix(1700000000, 0))
 	reloads.Failed()
-	if s, err = Start(addr, Source{Server: srv, Reloads: &reloads, Version: "X", Token: token, Reload: func() { srv.Reload() }}); err != nil {
+	if s, err = Start(addr, Source{Server: srv, Drains: drains, Reloads: &reloads, Version: "X", Token: token, Reload: func() { srv.Reload() }}); err != nil {
 		t.Fatal(err)
 	}
 	srv.Start()
@@ -72,18 +80,23 @@ func TestMetricsCountRequestsByServerAndClass(t *testing.T) {
 	}
 	http.Get("http://" + front + "/x")
 	http.DefaultClient.CloseIdleConnections()
-	p := s.groups()[0].Peers[0]
+	p := s.groups()[0].Peers().All[0]
 	p.Stats.Observe(3 * time.Millisecond)
 	p.Stats.Classes[5].Add(2)
 	if _, err := s.Server.Reload(); err != nil { // counters live on
 		t.Fatal(err)
 	}
 	http.Get("http://" + front + "/x")
+	req, _ := http.NewRequest("GET", "http://"+front+"/s", nil)
+	req.Header.Set("Cookie", "c=5d43be6e4e1c3f1e9b9a1f4a7a2d0c11") // of nobody
+	http.DefaultClient.Do(req)
+	req.Header.Set("Cookie", "c="+base64.StdEncoding.EncodeToString([]byte("127.0.0.1:1"))) // as Envoy writes it
+	http.DefaultClient.Do(req)
 	_, page := get("GET", "/metrics")
 	for _, want := range []string{
 		`limpet_server_requests_total{server="a\"b",code="2xx"} 3`,
 		`limpet_server_requests_total{server="a\"b",code="4xx"} 2`,
-		`limpet_requests_total 5`,
+		`limpet_requests_total 7`,
 		`limpet_reloads_total{result="success"} 1`,
 		`limpet_reloads_total{result="error"} 1`,
 		`limpet_last_reload_success_timestamp_seconds 1.7e+09`,
@@ -98,9 +111,28 @@ func TestMetricsCountRequestsByServerAndClass(t *testing.T) {
 		`limpet_upstream_peer_response_seconds_bucket{upstream="u",peer="127.0.0.1:1",le="+Inf"} 1`,
 		`limpet_upstream_peer_response_seconds_count{upstream="u",peer="127.0.0.1:1"} 1`,
 		`limpet_upstream_peer_response_seconds_sum{upstream="u",peer="127.0.0.1:1"} 0.003`,
+		`limpet_upstream_check_flips_total{upstream="l",peer="127.0.0.1:1",check="0",to="up"} 0`,
+		`limpet_upstream_check_flips_total{upstream="l",peer="127.0.0.1:1 #2",check="0",to="up"} 0`,
+		`limpet_sticky_decisions_total{upstream="c",dialect="nginx",outcome="miss",reason="unknown"} 1`,
+		`limpet_sticky_decisions_total{upstream="c",dialect="nginx",outcome="hit",reason="other_dialect"} 1`,
+		`limpet_sticky_decisions_total{upstream="c",dialect="nginx",outcome="moved",reason="peer_down"} 0`,
+		`limpet_sticky_cookies_total{upstream="c",dialect="nginx",spelling="envoy"} 1`,
+		`limpet_sticky_sessions{upstream="l",dialect="nginx"} 0`,
+		`limpet_sticky_clients{upstream="c",peer="127.0.0.1:1"} 1`,
+		`limpet_lua_runs_total 0`,
+		`limpet_lua_errors_total 0`,
+		`limpet_lua_stopped_total 0`,
 	} {
 		if n := strings.Count(page, want+"\n"); n != 1 {
 			t.Errorf("%d times %s", n, want)
+		}
+	}
+	for _, name := range []string{`limpet_sticky_cookie_last_seen_timestamp_seconds{upstream="c",dialect="nginx",spelling="envoy"}`,
+		`limpet_sticky_client_last_seen_timestamp_seconds{upstream="c",peer="127.0.0.1:1"}`} {
+		if m := regexp.MustCompile("(?m)^" + regexp.QuoteMeta(name) + ` (\S+)$`).FindStringSubmatch(page); m == nil {
+			t.Errorf("no %s", name)
+		} else if at, err := strconv.ParseFloat(m[1], 64); err != nil || math.Abs(at-float64(time.Now().Unix())) > 60 {
+			t.Errorf("%s is %s", name, m[1])
 		}
 	}
 	if !strings.Contains(page, "go_goroutines") || !strings.Contains(page, "process_") {
@@ -152,31 +184,19 @@ func TestWrongTokenIsRefused(t *testing.T) {
 	}
 }
 
-func TestDrainIsSeenInStatus(t *testing.T) {
-	_, _, get := start(t, "unix:DIRadmin", "")
-	if status, body := get("POST", "/api/drain?upstream=u&peer=127.0.0.1:1"); status != 200 {
-		t.Fatalf("%d %s", status, body)
+func TestPagesAreThere(t *testing.T) {
+	_, _, get := start(t, "127.0.0.1:0", "")
+	for path, want := range map[string]int{
+		"/": 200, "/healthz": 200, "/nowhere": 404, "/api/status?window=x": 400, "/api/status?window=1h": 200,
+		"/api/upstreams/u": 200, "/api/upstreams/none": 404, "/api/upstreams/u?peer=none": 404, "/api/upstreams/u?window=-1s": 400,
+		"/api/upstreams/127.0.0.1:4": 200, "/api/upstreams/127.0.0.1": 200,
+	} {
+		if status, body := get("GET", path); status != want {
+			t.Errorf("%s: %d %s, want %d", path, status, body, want)
+		}
 	}
-	var st Status
-	_, body := get("GET", "/api/status")
-	if err := json.Unmarshal([]byte(body), &st); err != nil {
-		t.Fatal(err)
-	}
-	if got := st.Upstreams[0].Peers[0].State; got != "draining" || st.Generation != 1 || st.Version != "X" {
-		t.Errorf("state %s in %s", got, body)
-	}
-	get("POST", "/api/undrain?upstream=u&peer=127.0.0.1:1")
-	if _, body := get("GET", "/api/status"); strings.Contains(body, "draining") {
-		t.Error("draining wasn't taken back")
-	}
-	if status, _ := get("POST", "/api/drain?upstream=u&peer=none"); status != 404 {
-		t.Errorf("a peer that isn't there: %d", status)
-	}
-	if status, body := get("GET", "/healthz"); status != 200 || body != "ok\n" {
-		t.Errorf("healthz: %d %s", status, body)
-	}
-	if status, _ := get("GET", "/nowhere"); status != 404 {
-		t.Errorf("a page that isn't there: %d", status)
+	if _, body := get("GET", "/healthz"); body != "ok\n" {
+		t.Errorf("healthz: %s", body)
 	}
 }
 

@@ -14,7 +14,6 @@ import (
 	"limpet/healthcheck"
 	"limpet/internal/metrics"
 	"limpet/internal/ngx"
-	"limpet/sticky"
 	"limpet/upstream"
 )
 
@@ -60,7 +59,8 @@ func (s *Server) families() []family {
 	}
 	fs = append(fs, s.peerFamilies()...)
 	fs = append(fs, s.checkFamilies()...)
-	return append(fs, s.stickyFamilies()...)
+	fs = append(fs, s.stickyFamilies()...)
+	return append(fs, s.luaFamilies()...)
 }
 
 // checkFamilies lists the metrics of active checks.
@@ -68,15 +68,10 @@ func (s *Server) checkFamilies() []family {
 	const labels = "upstream, peer"
 	each := func(f func(p *page, r *healthcheck.Report, l []string)) func(*page) {
 		return func(p *page) {
-			type key struct {
-				state *upstream.State
-				check *healthcheck.Check
-			}
-			seen := make(map[key]bool)
+			names := s.checkNames()
 			healthcheck.Of(s.Server.Build()).Each(func(r healthcheck.Report) {
-				if k := (key{r.Peer.State, r.Check}); !seen[k] {
-					seen[k] = true
-					f(p, &r, []string{"upstream", r.Group.Name, "peer", r.Peer.Label, "check", strconv.Itoa(s.checkNumber(&r))})
+				if l := names.of(&r); l != nil {
+					f(p, &r, l)
 				}
 			})
 		}
@@ -102,49 +97,48 @@ func (s *Server) checkFamilies() []family {
 	}
 }
 
-// checkNumber counts the checks of a group up to the report's.
-func (s *Server) checkNumber(r *healthcheck.Report) int {
-	n := 0
-	seen := map[*healthcheck.Check]bool{}
-	healthcheck.Of(s.Server.Build()).Each(func(o healthcheck.Report) {
-		if o.Group == r.Group && !seen[o.Check] && !seen[r.Check] {
-			seen[o.Check] = true
-			if o.Check != r.Check {
-				n++
-			}
-		}
-	})
-	return n
+// checkNames finds what a check's series are called.
+type checkNames struct {
+	labels  map[*upstream.Group]map[*upstream.State]string
+	numbers map[*healthcheck.Check]string // of checks among their group's
+	last    map[*upstream.Group]int
+	seen    map[seriesOf]bool
 }
 
-// stickyFamilies lists the metrics of stickiness.
-func (s *Server) stickyFamilies() []family {
-	each := func(f func(p *page, st *sticky.Policy, l []string)) func(*page) {
-		return func(p *page) {
-			for _, g := range s.groups() {
-				if st := sticky.Of(g); st != nil {
-					f(p, st, []string{"upstream", g.Name, "dialect", st.Dialect()})
-				}
-			}
-		}
+type seriesOf struct {
+	state *upstream.State
+	check *healthcheck.Check
+}
+
+func (s *Server) checkNames() *checkNames {
+	return &checkNames{make(map[*upstream.Group]map[*upstream.State]string), make(map[*healthcheck.Check]string),
+		make(map[*upstream.Group]int), make(map[seriesOf]bool)}
+}
+
+// of returns the labels of a report, nil where they were given away: two peers
+// may have one State. Reports come in the order of checks.
+func (c *checkNames) of(r *healthcheck.Report) []string {
+	if k := (seriesOf{r.Peer.State, r.Check}); c.seen[k] {
+		return nil
+	} else {
+		c.seen[k] = true
 	}
-	return []family{
-		{"limpet_sticky_decisions_total", "counter", "upstream, dialect, outcome",
-			"Choices of a peer by outcome: new (no cookie), hit (the client's peer), miss (the cookie names no peer), moved (its peer can't be asked).",
-			each(func(p *page, st *sticky.Policy, l []string) {
-				for _, o := range []sticky.Status{sticky.New, sticky.Hit, sticky.Miss, sticky.Moved} {
-					p.add(st.Outcomes(o), append(l[:len(l):len(l)], "outcome", strings.ToLower(o.String()))...)
-				}
-			})},
-		{"limpet_sticky_cookies_total", "counter", "upstream, dialect, spelling", "Cookies that named a peer, by the spelling of the name.",
-			each(func(p *page, st *sticky.Policy, l []string) {
-				for sp := range sticky.Spelling(sticky.NumSpellings) {
-					if n, _ := st.Seen(sp); n > 0 {
-						p.add(n, append(l[:len(l):len(l)], "spelling", sp.String())...)
-					}
-				}
-			})},
+	labels := c.labels[r.Group]
+	if labels == nil {
+		labels = labelsOf(r.Group.Peers().All)
+		c.labels[r.Group] = labels
 	}
+	number, ok := c.numbers[r.Check]
+	if !ok {
+		number = strconv.Itoa(c.last[r.Group])
+		c.numbers[r.Check] = number
+		c.last[r.Group]++
+	}
+	name, ok := labels[r.Peer.State]
+	if !ok { // gone by now
+		name = string(r.Peer.Name)
+	}
+	return []string{"upstream", r.Group.FullName(), "peer", name, "check", number}
 }
 
 // peerFamilies lists the metrics of upstreams.
@@ -192,15 +186,30 @@ func (s *Server) eachServer(f func(p *page, v *metrics.Server)) func(*page) {
 }
 
 // eachPeer writes for each peer of each group; l are its labels, to be appended to.
-// The second peer of an address has " #2" behind it.
 func (s *Server) eachPeer(f func(p *page, g *upstream.Group, peer *upstream.Peer, l []string)) func(*page) {
 	return func(p *page) {
 		for _, g := range s.groups() {
-			for _, peer := range g.Peers {
-				f(p, g, peer, []string{"upstream", g.Name, "peer", peer.Label})
+			ps := g.Peers().All
+			labels := labelsOf(ps)
+			for _, peer := range ps {
+				f(p, g, peer, []string{"upstream", g.FullName(), "peer", labels[peer.State]})
 			}
 		}
 	}
+}
+
+// labelsOf returns what peers are called: by their addresses, with a number behind
+// the second server of an address, whose State is another.
+func labelsOf(ps []*upstream.Peer) map[*upstream.State]string {
+	labels, times := make(map[*upstream.State]string, len(ps)), make(map[string]int)
+	for _, p := range ps {
+		name := string(p.Name)
+		if times[name]++; times[name] > 1 {
+			name += " #" + strconv.Itoa(times[name])
+		}
+		labels[p.State] = name
+	}
+	return labels
 }
 
 // metrics writes the page, limpet's own metrics first, then those of the Go runtime and of the process.

@@ -2,11 +2,13 @@ package admin
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"time"
 
 	"limpet/internal/ngx"
+	"limpet/sticky"
 	"limpet/upstream"
 )
 
@@ -40,9 +42,16 @@ type ConnState struct {
 
 // Upstream is a group.
 type Upstream struct {
-	Name     string `json:"name"`
+	Name     string `json:"name"`               // with the port where proxy_pass gave one
 	Implicit bool   `json:"implicit,omitempty"` // made by proxy_pass to a host
-	Peers    []Peer `json:"peers"`
+	Sticky   string `json:"sticky,omitempty"`   // in whose words; "" where nobody sticks
+	// Window is how far back clients are counted, Counted how much of it limpet has
+	// been there to count, both in seconds.
+	Window  float64 `json:"window"`
+	Counted float64 `json:"counted"`
+	Peers   []Peer  `json:"peers"`
+	// Notes are what a person who drains should know.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // Peer is one address of a group.
@@ -51,6 +60,7 @@ type Peer struct {
 	Server    string           `json:"server,omitempty"` // as the file has it
 	Backup    bool             `json:"backup,omitempty"`
 	State     string           `json:"state"` // up, down (by the file), unhealthy (by checks), failed (max_fails), draining
+	Draining  bool             `json:"draining"`
 	Weight    int              `json:"weight"`
 	Active    int64            `json:"active"`
 	Kept      int              `json:"kept"`  // idle connections
@@ -60,7 +70,14 @@ type Peer struct {
 	Sent      int64            `json:"sent"`
 	Received  int64            `json:"received"`
 	Responses map[string]int64 `json:"responses"`
+	// Clients estimates how many distinct clients, by address and user agent, came to
+	// the peer within the window asked for; nil where the group isn't sticky.
+	Clients    *int       `json:"clients,omitempty"`
+	LastClient *time.Time `json:"last_client,omitempty"` // when the last one came; nil for never
 }
+
+// defaultWindow is how far back clients are counted unless ?window= says otherwise.
+const defaultWindow = 10 * time.Minute
 
 // peerState names how a peer fares.
 func peerState(g *upstream.Group, p *upstream.Peer) string {
@@ -69,7 +86,7 @@ func peerState(g *upstream.Group, p *upstream.Peer) string {
 		return "down"
 	case p.Unhealthy():
 		return "unhealthy"
-	case g.Failed(p) && len(g.Peers) > 1:
+	case g.Failed(p) && len(g.Peers().All) > 1:
 		return "failed"
 	case p.Draining():
 		return "draining"
@@ -81,7 +98,11 @@ func (s *Server) groups() []*upstream.Group {
 	return ngx.Shared[upstream.Groups](s.Server.Build()).List
 }
 
-func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) status(w http.ResponseWriter, r *http.Request) {
+	window, ok := windowOf(w, r)
+	if !ok {
+		return
+	}
 	stats := s.Server.Stats()
 	active := stats.Active.Load()
 	st := Status{
@@ -92,19 +113,68 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 		Upstreams: []Upstream{},
 	}
 	for _, g := range s.groups() {
-		st.Upstreams = append(st.Upstreams, upstreamOf(g))
+		st.Upstreams = append(st.Upstreams, s.upstreamOf(g, g.Peers().All, window))
 	}
-	w.Header().Set("Content-Type", "application/json")
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	enc.Encode(st)
+	answer(w, st)
 }
 
-func upstreamOf(g *upstream.Group) Upstream {
-	u := Upstream{Name: g.Name, Implicit: g.Implicit, Peers: []Peer{}}
-	for _, p := range g.Peers {
+// upstream answers /api/upstreams.
+func (s *Server) upstream(w http.ResponseWriter, r *http.Request) {
+	window, ok := windowOf(w, r)
+	if !ok {
+		return
+	}
+	g, err := s.group(r.PathValue("name"))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusNotFound)
+		return
+	}
+	ps := g.Peers().All
+	if r.Form.Has("peer") {
+		if ps, err = meant(g, r.Form.Get("peer")); err != nil {
+			http.Error(w, err.Error(), http.StatusNotFound)
+			return
+		}
+	}
+	answer(w, s.upstreamOf(g, ps, window))
+}
+
+// windowOf reads ?window=; when it can't be read that is answered and ok is false.
+func windowOf(w http.ResponseWriter, r *http.Request) (window time.Duration, ok bool) {
+	v := r.FormValue("window")
+	if v == "" {
+		return defaultWindow, true
+	}
+	window, err := time.ParseDuration(v)
+	if err != nil || window < 0 {
+		http.Error(w, fmt.Sprintf("window %q isn't a duration like 10m", v), http.StatusBadRequest)
+		return 0, false
+	}
+	return window, true
+}
+
+// answer writes JSON for programs that a person can read, too.
+func answer(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	enc.Encode(v)
+}
+
+// upstreamOf describes a group with some of its peers.
+func (s *Server) upstreamOf(g *upstream.Group, ps []*upstream.Peer, window time.Duration) Upstream {
+	st := sticky.Of(g)
+	u := Upstream{
+		Name: g.FullName(), Implicit: g.Implicit, Peers: []Peer{},
+		Window: window.Seconds(), Counted: min(window, time.Since(s.started)).Seconds(),
+	}
+	if st != nil {
+		u.Sticky = st.Dialect()
+	}
+	for _, p := range ps {
 		peer := Peer{
-			Addr: string(p.Name), Server: p.Server, Backup: p.Backup, State: peerState(g, p), Weight: p.Weight(),
+			Addr: string(p.Name), Server: p.Server, Backup: p.Backup, State: peerState(g, p), Draining: p.Draining(), Weight: p.Weight(),
 			Active: p.Conns(), Kept: keptOf(g, p), Fails: g.Fails(p), Requests: p.Stats.Requests.Load(),
 			Failures: p.Stats.Fails.Load(), Sent: p.Stats.Sent.Load(), Received: p.Stats.Received.Load(),
 			Responses: make(map[string]int64),
@@ -112,6 +182,13 @@ func upstreamOf(g *upstream.Group) Upstream {
 		for i := range p.Stats.Classes {
 			if n := p.Stats.Classes[i].Load(); n > 0 {
 				peer.Responses[className(i)] = n
+			}
+		}
+		if st != nil {
+			n := st.Clients(p, window)
+			peer.Clients = &n
+			if last := st.LastSeen(p); !last.IsZero() {
+				peer.LastClient = &last
 			}
 		}
 		u.Peers = append(u.Peers, peer)

@@ -19,8 +19,10 @@ import (
 // go/build's deps_test.go: packages on a line may import all those on lines
 // above it, and none on their own line or below, but for what extra allows.
 const policy = `
-nginxconf, internal/rx, internal/errlog, internal/tcp
+nginxconf, internal/rx, internal/errlog, internal/tcp, internal/openssl
+internal/resolver
 internal/ngx
+internal/certs
 upstream
 sticky, healthcheck
 internal/http1, internal/location, internal/*
@@ -41,7 +43,6 @@ internal/proxy: internal/http1 # one codec for both sides
 // engines says which package alone may import a library.
 const engines = `
 github.com/tufanbarisyildirim/gonginx: nginxconf
-github.com/dlclark/regexp2: internal/rx
 regexp: internal/rx, internal/script
 regexp/syntax: internal/rx
 github.com/yuin/gopher-lua: internal/lua
@@ -62,6 +63,7 @@ nginxconf dropWrappers # takes types out of gonginx's global tables, once
 internal/http1 aborted # its address is a mark, never written
 internal/http1 exchanges # a pool; holds no state between requests
 internal/ngx clockCache # the time as text, for one second
+internal/tcp joinedBuffers # a pool; holds no state between writes
 internal/tcp longAgo # a constant that Go can't write as one
 internal/server knownText # embedded
 testdata/seed Files # embedded

@@ -85,6 +85,7 @@ type row struct {
 	path        string
 	scheme      string
 	lua         bool
+	flags       []string // of limpet alone
 }
 
 // rows lists the comparisons.
@@ -96,6 +97,7 @@ func rows() []row {
 		{name: "proxy", title: "proxy, 128 bytes, kept upstream", target: "<= 0.9", run: compare, path: "/128",
 			conf: group + `server { listen 127.0.0.1:PORT; location / { proxy_pass http://b; } }`},
 		{name: "seed", title: "the seed's file, against nginx+Lua", target: "<= 0.3", run: compare, path: "/128", lua: true, conf: seedConf},
+		{name: "lua", title: "the seed's balancer run as a script", target: "<= 1", run: compare, path: "/128", lua: true, flags: []string{"--lua=run"}, conf: seedConf},
 		{name: "mib", title: "proxy, 1 MiB", target: "<= 0.6", run: compare, path: "/1m",
 			conf: group + `server { listen 127.0.0.1:PORT; location / { proxy_pass http://b; } }`},
 		{name: "tls", title: "proxy, 128 bytes, TLS keep-alive", target: "<= 0.75", run: compare, path: "/128", scheme: "https",

@@ -85,7 +85,7 @@ func (b *bench) startBackend() error {
 	if err := os.WriteFile(filepath.Join(b.dir, "1k"), bytes.Repeat([]byte("0123456789abcdef"), 64), 0o644); err != nil {
 		return err
 	}
-	p, err := b.start(b.nginx, row{conf: `keepalive_requests 1000000000; sendfile on; server { listen 127.0.0.1:PORT; root .;
+	p, err := b.start(b.nginx, row{conf: `keepalive_requests 1000000000; sendfile on; server { listen 127.0.0.1:PORT; listen 127.0.0.2:PORT; root .;
 		location /128 { return 200 "` + strings.Repeat("0123456789abcdef", 8) + `"; } }`})
 	if err != nil {
 		return err
@@ -102,8 +102,9 @@ func (b *bench) file(bin string, r row) (string, int, error) {
 	}
 	b.count++
 	name := fmt.Sprintf("n%d.conf", b.count)
-	modules := ""
+	modules, stand := "", ""
 	if r.lua && bin == b.nginx {
+		stand = seedModules
 		modules = "load_module /usr/lib/nginx/modules/ndk_http_module.so;\nload_module /usr/lib/nginx/modules/ngx_http_lua_module.so;\n"
 	}
 	user := ""
@@ -111,7 +112,7 @@ func (b *bench) file(bin string, r row) (string, int, error) {
 		user = "user root;\n"
 	}
 	text := modules + user + fmt.Sprintf("daemon off; worker_processes 1; pid n%d.pid; error_log n%d.log;\nevents { worker_connections 20000; }\nhttp { access_log n%d.access;\n", b.count, b.count, b.count) +
-		r.conf + "\n}\n"
+		stand + r.conf + "\n}\n"
 	text = strings.NewReplacer("PORT", strconv.Itoa(port), "BACKEND", strconv.Itoa(b.backend)).Replace(text)
 	return name, port, os.WriteFile(filepath.Join(b.dir, name), []byte(text), 0o644)
 }
@@ -125,12 +126,19 @@ func (b *bench) start(bin string, r row) (*process, error) {
 		if _, err := os.Stat("/usr/lib/nginx/modules/ngx_http_lua_module.so"); err != nil {
 			return nil, errors.New("nginx's Lua module is not there")
 		}
+		if err := b.balancer(); err != nil {
+			return nil, err
+		}
 	}
 	name, port, err := b.file(bin, r)
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(bin, "-p", b.dir+"/", "-c", name, "-e", "start.log")
+	args := []string{"-p", b.dir + "/", "-c", name, "-e", "start.log"}
+	if bin == b.limpet {
+		args = append(args, r.flags...)
+	}
+	cmd := exec.Command(bin, args...)
 	var out bytes.Buffer
 	cmd.Stderr = &out
 	if b.profile != "" && bin == b.limpet {
@@ -150,6 +158,18 @@ func (b *bench) start(bin string, r row) (*process, error) {
 	}
 	p.stop()
 	return nil, fmt.Errorf("%s doesn't start: %s", filepath.Base(bin), bytes.TrimSpace(out.Bytes()))
+}
+
+// balancer puts the seed's balancer under the run's folder, where both servers look for it.
+func (b *bench) balancer() error {
+	text, err := os.ReadFile("testdata/seed/lua/balancer.lua")
+	if err != nil {
+		return fmt.Errorf("run from the repository's root: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Join(b.dir, "lua"), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(b.dir, "lua", "balancer.lua"), text, 0o644)
 }
 
 // check runs -t and returns how long it took.

@@ -82,7 +82,7 @@ func (s *site) end() {
 // busy is how many requests the peers are serving by the groups' count.
 func (s *site) busy() (n int64) {
 	for _, g := range ngx.Shared[upstream.Groups](s.Build()).List {
-		for _, p := range g.Peers {
+		for _, p := range g.Peers().All {
 			n += p.Conns()
 		}
 	}

@@ -166,14 +166,23 @@ func (s *stage) explain() {
 	fmt.Fprintf(w, `
 Try, in another terminal:
 
-  curl -i http://%[1]s/                       # a first visit: some backend, and its route cookie
-  curl -b route=%[2]s http://%[1]s/
-                                                     # with the cookie: always backend 1, and no Set-Cookie
-  curl -X POST http://%[3]s/fail          # backend 1 answers 500; three checks later it is down,
-                                                     # and its clients get another backend and its cookie
-  curl -X POST http://%[3]s/ok            # two checks later it is up again
-  curl http://%[4]s/api/status                # what limpet thinks of them; /metrics has the counters
-  $EDITOR %[5]s   # saved: in force within a second; a mistake is logged, the old one goes on
+  # a first visit: some backend, and its cookie
+  curl -i http://%[1]s/
+
+  # with the cookie: always backend 1, and no Set-Cookie
+  curl -i -b route=%[2]s http://%[1]s/
+
+  # backend 1 answers 500; after three checks it is down, and its clients get another one and its cookie
+  curl -X POST http://%[3]s/fail
+
+  # after two checks it is up again
+  curl -X POST http://%[3]s/ok
+
+  # what limpet thinks of them; http://%[4]s/metrics has the counters
+  curl http://%[4]s/api/status
+
+  # saved, it is in force within a second; a mistake is logged, and the old one goes on
+  ${EDITOR:-vi} %[5]s
 
 Ctrl-C ends it. The error log, as it comes:
 

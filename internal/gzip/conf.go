@@ -6,8 +6,8 @@
 // Who takes compressed answers (gzip_vary, gzip_proxied, gzip_disable,
 // gzip_http_version) is ngx.Gzip, as gunzip and gzip_static ask it, too.
 //
-// gzip_window, gzip_hash and gzip_no_buffer, which nginx doesn't document, are
-// accepted: the window is always 32 KiB.
+// gzip_window, gzip_hash, gzip_no_buffer and postpone_gzipping, which nginx doesn't
+// document, are accepted: the window is always 32 KiB.
 package gzip
 
 import (
@@ -32,6 +32,8 @@ func (c *Conf) Directives() []conf.Directive {
 	const window = "the window is always 32 KiB, which every client must understand"
 	flush := conf.Flag("gzip_no_buffer", conf.HTTPServerLocation, new(conf.Opt[bool]), "", "Accepted without effect.")
 	flush.Why = "compressed bytes go out whenever the response is flushed"
+	postpone := conf.Size("postpone_gzipping", conf.HTTPServerLocation, new(conf.Opt[int64]), "", "Accepted without effect.")
+	postpone.Why = flush.Why
 	return []conf.Directive{
 		conf.Flag("gzip", conf.HTTPServerLocation|conf.LocationIf, &c.On, "off", "Compresses answers."),
 		conf.Bufs("gzip_buffers", conf.HTTPServerLocation, &c.Buffers, "16 8k", "Sets the size of the buffer for compressed bytes; their number has no bound to set."),
@@ -39,7 +41,7 @@ func (c *Conf) Directives() []conf.Directive {
 		conf.Custom("gzip_comp_level", conf.HTTPServerLocation, conf.Args1, &c.Level, parseLevel, "1", "Sets how much work is done to compress well, from 1 to 9."),
 		power("gzip_window", 512, 32<<10, "512, 1k, 2k, 4k, 8k, 16k, or 32k", window),
 		power("gzip_hash", 512, 128<<10, "512, 1k, 2k, 4k, 8k, 16k, 32k, 64k, or 128k", window),
-		flush,
+		flush, postpone,
 		conf.Size("gzip_min_length", conf.HTTPServerLocation, &c.MinLength, "20", "Sets the length below which answers aren't compressed."),
 	}
 }

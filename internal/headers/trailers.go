@@ -14,7 +14,7 @@ func addTrailers(r *ngx.Request, fields []Field, safe bool) {
 		r.Proto < ngx.HTTP11 || !r.Scope.Core.ChunkedEncoding.V {
 		return
 	}
-	r.Out.Length = -1
+	r.Out.HasTrailer = true
 	r.AddFilter(&trailerFilter{fields: fields, safe: safe})
 }
 

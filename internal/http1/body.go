@@ -19,6 +19,7 @@ type bodyReader struct {
 	got     int64 // bytes handed out
 	expect  bool  // the client waits for 100 Continue
 	broken  bool  // the framing is: nothing more can be read
+	try     bool  // reading doesn't wait
 	trailer ngx.Header
 }
 
@@ -61,6 +62,35 @@ func (c *conn) ReadBody(r *ngx.Request, p []byte) (int, error) {
 	return n, c.bodyError(r, err)
 }
 
+// TryReadBody implements ngx.BodyWaiter.
+func (c *conn) TryReadBody(r *ngx.Request, p []byte) (int, error) {
+	c.x.body.try = true
+	n, err := c.ReadBody(r, p)
+	c.x.body.try = false
+	return n, err
+}
+
+// WaitBody implements ngx.BodyWaiter.
+func (c *conn) WaitBody(r *ngx.Request, peer *tcp.Conn) error {
+	if x := c.x; x.body.done || x.r < x.w {
+		return nil
+	}
+	c.tc.SetReadTimeout(r.Scope.Core.ClientBodyTimeout.V)
+	err := c.tc.WaitOr(peer)
+	if err == tcp.ErrAnswered {
+		return err
+	}
+	return c.bodyError(r, err)
+}
+
+// receive reads from the connection.
+func (c *conn) receive(p []byte) (int, error) {
+	if c.x.body.try {
+		return c.tc.TryRead(p)
+	}
+	return c.tc.Read(p)
+}
+
 // readRaw reads what was read ahead, then the connection.
 func (c *conn) readRaw(p []byte) (int, error) {
 	x := c.x
@@ -69,7 +99,7 @@ func (c *conn) readRaw(p []byte) (int, error) {
 		x.r += n
 		return n, nil
 	}
-	return c.tc.Read(p)
+	return c.receive(p)
 }
 
 // readChunked decodes chunks from the connection's buffer.
@@ -113,7 +143,7 @@ func (c *conn) fillBody() error {
 		x.in = make([]byte, inSize) // the head lives on in the old one
 		x.r, x.w = 0, 0
 	}
-	n, err := c.tc.Read(x.in[x.w:])
+	n, err := c.receive(x.in[x.w:])
 	x.w += n
 	if n > 0 {
 		return nil
@@ -127,8 +157,8 @@ func (c *conn) fillBody() error {
 // bodyError turns an error of the connection into what ReadBody promises.
 func (c *conn) bodyError(r *ngx.Request, err error) error {
 	switch {
-	case err == nil:
-		return nil
+	case err == nil, err == tcp.ErrWouldBlock:
+		return err
 	case errors.Is(err, tcp.ErrTimeout):
 		c.broken = true
 		return &ngx.StatusError{Status: 408, Msg: ""}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"limpet/internal/ngx"
 )
 
 // inPieces checks that a parser which is given more and more of b asks for more until it says of a prefix what it says of
@@ -203,14 +205,14 @@ func FuzzHost(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, host []byte) {
-		name, ok := validHost(nil, host)
+		name, ok := ngx.ValidHost(nil, host)
 		if !ok {
 			return
 		}
 		if len(name) == 0 || bytes.ContainsAny(name, "/@ ?#\\\"<>\x00\r\n\tABCDEFGHIJKLMNOPQRSTUVWXYZ") || name[0] != '[' && bytes.ContainsAny(name, ":[]") {
 			t.Fatalf("%q is %q", host, name)
 		}
-		if again, ok := validHost(nil, name); !ok || !bytes.Equal(again, name) {
+		if again, ok := ngx.ValidHost(nil, name); !ok || !bytes.Equal(again, name) {
 			t.Fatalf("%q is %q, and that %q, %v", host, name, again, ok)
 		}
 	})

@@ -31,7 +31,7 @@ type headReader struct {
 // to answer, or errGone.
 func (c *conn) readHead(ep *ngx.Endpoint, r *ngx.Request) error {
 	x := c.x
-	core := ep.Default.Core
+	core := r.Scope.Core
 	h := headReader{c: c, r: r, core: core, limit: x.r + int(core.ClientHeaderBufferSize.V), action: "request line"}
 	if !x.woken {
 		h.action = "pipelined request line"
@@ -110,9 +110,9 @@ func (h *headReader) line(l *requestLine) error {
 				h.r.Line = firstLine(x.in[x.r:x.w])
 				return &parseError{414, "client sent too long URI"}
 			}
+			h.r.Line = firstLine(x.in[x.r:x.w]) // for a line about its end not coming
 		}
 		if err := h.fill(x.r); err != nil {
-			h.r.Line = firstLine(x.in[x.r:x.w])
 			if err == errGone {
 				return h.gone()
 			}
@@ -191,6 +191,7 @@ func (h *headReader) gone() error {
 		h.r.Status = 400
 		return errTimeout
 	}
+	h.c.leftIdle(h.c.client.Requests - 1)
 	return errGone
 }
 
@@ -226,12 +227,14 @@ func (h *headReader) target(ep *ngx.Endpoint, l *requestLine) error {
 		}
 	}
 	if l.host != nil {
-		host, ok := validHost(r.Alloc(len(l.host))[:0], l.host)
+		host, ok := ngx.ValidHost(r.Alloc(len(l.host))[:0], l.host)
 		if !ok {
 			return badRequest()
 		}
 		r.Host = host
-		r.Scope = ep.Find(r, host)
+		if !ep.Serve(r, host) {
+			return &parseError{421, ""}
+		}
 	}
 	return nil
 }
@@ -297,7 +300,7 @@ func (h *headReader) field(ep *ngx.Endpoint, f ngx.Field) error {
 		r.In.Fields = append(r.In.Fields, f)
 		return h.host(ep, f.Value)
 	case ngx.HeaderIfModifiedSince, ngx.HeaderIfUnmodifiedSince, ngx.HeaderIfMatch, ngx.HeaderIfNoneMatch,
-		ngx.HeaderContentLength, ngx.HeaderTransferEncoding, ngx.HeaderRange, ngx.HeaderIfRange, ngx.HeaderExpect,
+		ngx.HeaderContentLength, ngx.HeaderTransferEncoding, ngx.HeaderContentRange, ngx.HeaderRange, ngx.HeaderIfRange, ngx.HeaderExpect,
 		ngx.HeaderUpgrade, ngx.HeaderAuthorization, ngx.HeaderUserAgent, ngx.HeaderReferer, ngx.HeaderContentType:
 		if prev := r.In.Find(f.ID); prev != nil && once(f.ID) {
 			return &parseError{400, fmt.Sprintf(`client sent duplicate header line: "%s: %s", previous value: "%s: %s"`, f.Name, f.Value, prev.Name, prev.Value)}
@@ -341,7 +344,7 @@ func containsFold(b []byte, word string) bool {
 // host takes the Host field and finds the virtual server, unless the target named one.
 func (h *headReader) host(ep *ngx.Endpoint, v []byte) error {
 	r := h.r
-	host, ok := validHost(r.Alloc(len(v))[:0], v)
+	host, ok := ngx.ValidHost(r.Alloc(len(v))[:0], v)
 	if !ok {
 		return &parseError{400, "client sent invalid host header"}
 	}
@@ -350,7 +353,9 @@ func (h *headReader) host(ep *ngx.Endpoint, v []byte) error {
 	}
 	if len(host) > 0 {
 		r.Host = host
-		r.Scope = ep.Find(r, host)
+		if !ep.Serve(r, host) {
+			return &parseError{421, ""}
+		}
 	}
 	return nil
 }
@@ -362,7 +367,9 @@ func (h *headReader) check(ep *ngx.Endpoint) error {
 		if r.Proto >= ngx.HTTP11 && !r.In.Has(ngx.HeaderHost) {
 			return &parseError{400, `client sent HTTP/1.1 request without "Host" header`}
 		}
-		r.Scope = ep.Find(r, nil)
+		if !ep.Serve(r, nil) {
+			return &parseError{421, ""}
+		}
 	}
 	cl, te := r.In.Find(ngx.HeaderContentLength), r.In.Find(ngx.HeaderTransferEncoding)
 	if cl != nil {

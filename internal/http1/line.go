@@ -1,6 +1,10 @@
 package http1
 
-import "limpet/internal/ngx"
+import (
+	"bytes"
+
+	"limpet/internal/ngx"
+)
 
 // parseError is why a request is refused while its head is read: the words for
 // the log and the status for the client.
@@ -121,8 +125,8 @@ func (l *requestLine) authority(b []byte, i int) (int, *parseError) {
 	if err != nil || end == len(b) {
 		return 0, err
 	}
-	if b[end] != ' ' || end == i {
-		return 0, badRequest()
+	if colon := bytes.LastIndexByte(b[i:end], ':'); b[end] != ' ' || colon <= 0 || !isDigit(b[end-1]) {
+		return 0, badRequest() // the port may not be left out, RFC 9110 section 9.3.6
 	}
 	l.host, l.uri, l.emptyPath = b[i:end], []byte("/"), true
 	return end, nil
@@ -170,7 +174,7 @@ func scanAuthority(b []byte, i int) (int, *parseError) {
 	if i < len(b) && b[i] == '[' {
 		for i++; i < len(b) && b[i] != ']'; i++ {
 			c := b[i]
-			if !isAlpha(c) && !isDigit(c) && !isHostMark(c) && c != ':' {
+			if !isAlpha(c) && !isDigit(c) && !ngx.IsHostMark(c) && c != ':' {
 				return 0, badRequest()
 			}
 		}
@@ -188,15 +192,6 @@ func scanAuthority(b []byte, i int) (int, *parseError) {
 		}
 	}
 	return i, nil
-}
-
-// isHostMark reports the marks that RFC 3986 allows in an IP literal beside letters and digits.
-func isHostMark(c byte) bool {
-	switch c {
-	case '-', '.', '_', '~', '!', '$', '&', '\'', '(', ')', '*', '+', ',', ';', '=':
-		return true
-	}
-	return false
 }
 
 // path parses path and arguments from i on; b[i] is / or ?.

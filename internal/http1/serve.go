@@ -1,7 +1,7 @@
 package http1
 
 import (
-	"io"
+	"errors"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -32,20 +32,19 @@ type Server struct {
 
 // conn is a client's connection. It implements ngx.Wire for the request at hand.
 type conn struct {
-	srv        *Server
-	tc         *tcp.Conn
-	client     ngx.Client
-	x          *exchange // nil while idle
-	busy       atomic.Bool
-	under      atomic.Pointer[ngx.Endpoint] // of the running request; &aborted when it was cut
-	acquired   *ngx.Endpoint                // to be released when the request panics
-	stage      *atomic.Int64                // of Stats: what the request counts in
-	eof        bool                         // the client won't send more
-	broken     bool                         // nothing can be sent any more
-	linger     bool                         // the client may still be sending: read on before closing
-	plainOnTLS bool                         // a request without TLS came to a port with it
-	reset      bool                         // close with a reset (444 and time-outs under reset_timedout_connection)
-	idle       func() bool                  // becomeIdle, made once
+	srv      *Server
+	tc       *tcp.Conn
+	client   ngx.Client
+	x        *exchange // nil while idle
+	busy     atomic.Bool
+	under    atomic.Pointer[ngx.Endpoint] // of the running request; &aborted when it was cut
+	acquired *ngx.Endpoint                // to be released when the request panics
+	stage    *atomic.Int64                // of Stats: what the request counts in
+	eof      bool                         // the client won't send more
+	broken   bool                         // nothing can be sent any more
+	linger   bool                         // the client may still be sending: read on before closing
+	reset    bool                         // close with a reset (444 and time-outs under reset_timedout_connection)
+	idle     func() bool                  // becomeIdle, made once
 }
 
 // exchange is what a connection needs while it serves a request, from a pool.
@@ -287,6 +286,7 @@ func (c *conn) wait() bool {
 		}
 		c.busy.Store(true)
 		if err != nil {
+			c.left(err)
 			return false
 		}
 		x := exchanges.Get().(*exchange)
@@ -304,15 +304,29 @@ func (c *conn) wait() bool {
 	}
 }
 
-// left logs that the client closed the connection between requests, as nginx does.
+// left logs why a connection ended between requests, as nginx does.
 func (c *conn) left(err error) {
 	switch {
-	case err != io.EOF:
-	case c.client.Requests == 0:
-		c.srv.Log().Printf(errlog.Info, c.client.ID, "client closed connection while waiting for request, client: %s, server: %s", c.client.Text, c.client.Listener.Addr)
-	default:
-		c.srv.Log().Printf(errlog.Info, c.client.ID, "client %s closed keepalive connection", c.client.Text)
+	case errors.Is(err, tcp.ErrAborted):
+	case c.client.Requests == 0 && errors.Is(err, tcp.ErrTimeout):
+		c.waiting("client timed out (110: Connection timed out)")
+	case !errors.Is(err, tcp.ErrTimeout):
+		c.leftIdle(c.client.Requests)
 	}
+}
+
+// leftIdle logs a client that closed its connection behind that many requests.
+func (c *conn) leftIdle(requests int) {
+	if requests == 0 {
+		c.waiting("client closed connection")
+		return
+	}
+	c.srv.Log().Printf(errlog.Info, c.client.ID, "client %s closed keepalive connection", c.client.Text)
+}
+
+// waiting logs what became of a client that sent nothing.
+func (c *conn) waiting(what string) {
+	c.srv.Log().Printf(errlog.Info, c.client.ID, "%s while waiting for request, client: %s, server: %s", what, c.client.Text, c.client.Listener.Addr)
 }
 
 // request reads and serves one request.
@@ -324,7 +338,7 @@ func (c *conn) request(ep *ngx.Endpoint) bool {
 	}
 	r.Client, r.Wire, r.Engine, r.Main = &c.client, c, ep.Engine, r
 	x.startAnswer()
-	r.Scope = ep.Default
+	ep.Begin(r)
 	r.Start = time.Now()
 	if ep.TLS != nil {
 		r.Scheme = "https"
@@ -333,6 +347,11 @@ func (c *conn) request(ep *ngx.Endpoint) bool {
 	}
 	c.enter(&c.srv.Stats.Reading)
 	err := c.readHead(ep, r)
+	if err == nil && ep.TLS != nil {
+		if status := ep.TLS.Refuse(r); status != 0 {
+			err = &parseError{status, ""}
+		}
+	}
 	c.enter(nil)
 	if err != nil && !c.refuse(r, err) {
 		return false

@@ -72,7 +72,7 @@ func Unescape(r *ngx.Request, uri []byte) (path []byte, ok bool) {
 		}
 		out = append(out, c)
 	}
-	if bytes.Contains(out, []byte("/../")) || bytes.HasSuffix(out, []byte("/..")) || bytes.HasPrefix(out, []byte("../")) {
+	if bytes.Contains(out, []byte("/../")) || bytes.HasSuffix(out, []byte("/..")) || bytes.HasPrefix(out, []byte("../")) || string(out) == ".." {
 		return nil, false
 	}
 	return append(out, uri[i:]...), true

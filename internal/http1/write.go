@@ -31,10 +31,33 @@ func (c *conn) SendHead(r *ngx.Request) error {
 	mark := len(x.out)
 	x.out = c.appendHead(x.out, r)
 	x.headLen += len(x.out) - mark
-	if r.HeaderOnly && r.Out.Status != 101 {
-		return nil
+	return c.limitHead(r)
+}
+
+// limitHead sends a head that is longer than limit_rate lets go at once, as far as
+// it has to wait; the rest goes with the body.
+func (c *conn) limitHead(r *ngx.Request) error {
+	for {
+		rate, after := r.Rate()
+		if rate <= 0 {
+			return nil
+		}
+		out := c.x.out
+		allowed := rate*(int64(time.Since(r.Start)/time.Second)+1) - (c.x.sent - after)
+		if allowed >= int64(len(out)) {
+			return nil
+		}
+		if allowed > 0 {
+			c.x.out = out[:allowed]
+			if err := c.flush(); err != nil {
+				return err
+			}
+			c.x.out = append(c.x.out, out[allowed:]...)
+		}
+		if err := c.tc.Sleep(time.Second); err != nil {
+			return c.writeError(err)
+		}
 	}
-	return nil
 }
 
 // framing decides how the client finds the body's end: its length, chunks, or the connection's end.
@@ -392,6 +415,7 @@ func (c *conn) Hijack(r *ngx.Request) (*tcp.Conn, bool) {
 	}
 	x.body.done = true
 	r.KeepAlive = false
+	r.BytesSent, r.BodySent = x.sent, max(x.sent-int64(x.headLen), 0)
 	return c.tc, true
 }
 

@@ -1,7 +1,6 @@
 package location
 
 import (
-	"crypto/tls"
 	"os"
 	"strings"
 
@@ -20,9 +19,7 @@ type Address struct {
 	Listen Listen
 	// Default serves requests without a known name.
 	Default *ngx.Scope
-	// TLS is set by the TLS module's part of server; nil for plain.
-	TLS   *tls.Config
-	names nameTable
+	names   nameTable
 	// explicit says that a listen directive asked for Default by default_server.
 	explicit bool
 	scopes   []*ngx.Scope

@@ -20,29 +20,39 @@ type balancer struct {
 	group  *upstream.Group
 
 	mu    sync.RWMutex
-	peers map[string]*upstream.Peer // by address as dialled, guarded by mu
+	peers map[target]*upstream.Peer // guarded by mu
+}
+
+// target is where a script says that a peer is.
+type target struct {
+	host string
+	port int
 }
 
 // maxPeers bounds how many peers outside the group are kept.
 const maxPeers = 4096
 
-// peer returns the peer of an address. It is Foreign even when the group has the
+// peer returns the peer of an address, or what is wrong with it. The peer is Foreign even when the group has the
 // address: the original counts neither failures nor connections of a peer that a script chose.
-func (b *balancer) peer(addr string) *upstream.Peer {
+func (b *balancer) peer(at target) (p *upstream.Peer, msg string) {
 	b.mu.RLock()
-	p := b.peers[addr]
+	p = b.peers[at]
 	b.mu.RUnlock()
 	if p != nil {
-		return p
+		return p, ""
+	}
+	addr, msg := peerAddr(at.host, at.port)
+	if msg != "" {
+		return nil, msg
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.peers == nil || len(b.peers) >= maxPeers {
-		b.peers = make(map[string]*upstream.Peer)
+		b.peers = make(map[target]*upstream.Peer)
 	}
 	p = b.group.Foreign(addr)
-	b.peers[addr] = p
-	return p
+	b.peers[at] = p
+	return p, ""
 }
 
 // Choose implements upstream.Script.
@@ -185,11 +195,11 @@ func (m *machine) setCurrentPeer(L *lua.LState, s *upstream.Session) int {
 	if h, isStr := L.Get(3).(lua.LString); isStr {
 		s.Asked.Host = string(h)
 	}
-	addr, msg := peerAddr(host, port)
+	p, msg := m.b.peer(target{host, port})
 	if msg != "" {
 		return fail(L, msg)
 	}
-	m.peer = m.b.peer(addr)
+	m.peer = p
 	L.Push(lua.LTrue)
 	return 1
 }

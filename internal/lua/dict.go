@@ -32,6 +32,9 @@ type item struct {
 	bytes   int64
 }
 
+// expired reports whether the item's time is over.
+func (it *item) expired() bool { return it.expires != 0 && it.expires <= millis() }
+
 // queue is the value of lpush and its kin.
 type queue struct{ values []any }
 
@@ -139,13 +142,13 @@ func (d *dict) find(key string, stale bool) (it *item, expired bool) {
 	}
 	it = e.Value.(*item)
 	d.lru.MoveToFront(e)
-	if it.expires != 0 && it.expires <= millis() {
-		if !stale {
-			return nil, true
-		}
-		return it, true
+	if !it.expired() {
+		return it, false
 	}
-	return it, false
+	if !stale {
+		return nil, true
+	}
+	return it, true
 }
 
 func (d *dict) remove(key string) {
@@ -165,7 +168,6 @@ func (d *dict) remove(key string) {
 // expire removes expired items at the end of the order, as each operation of nginx's
 // does: up to two, and with force the last item before them, expired or not. It reports whether any went.
 func (d *dict) expire(force bool) (any bool) {
-	now := millis()
 	for n := 0; n < 3; n++ {
 		if n == 0 && !force {
 			continue
@@ -175,7 +177,7 @@ func (d *dict) expire(force bool) (any bool) {
 			return any
 		}
 		it := e.Value.(*item)
-		if n > 0 && (it.expires == 0 || it.expires > now) {
+		if n > 0 && !it.expired() {
 			return any
 		}
 		d.remove(it.key)
@@ -222,11 +224,7 @@ func (d *dict) store(key string, v any, ttl float64, flags uint32, how mode, saf
 	defer d.mu.Unlock()
 	d.expire(false)
 	e := d.items[key]
-	live := false
-	if e != nil {
-		it := e.Value.(*item)
-		live = it.expires == 0 || it.expires > millis()
-	}
+	live := e != nil && !e.Value.(*item).expired()
 	switch {
 	case how == setNew && live:
 		return "exists", false
@@ -351,10 +349,10 @@ func (d *dict) flushAll() {
 func (d *dict) flushExpired(limit int) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	n, now := 0, millis()
+	n := 0
 	for e := d.lru.Back(); e != nil && (limit <= 0 || n < limit); {
 		prev := e.Prev()
-		if it := e.Value.(*item); it.expires != 0 && it.expires <= now {
+		if it := e.Value.(*item); it.expired() {
 			d.remove(it.key)
 			n++
 		}
@@ -368,9 +366,8 @@ func (d *dict) keys(limit int) []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var keys []string
-	now := millis()
 	for e := d.lru.Back(); e != nil && (limit <= 0 || len(keys) < limit); e = e.Prev() {
-		if it := e.Value.(*item); it.expires == 0 || it.expires > now {
+		if it := e.Value.(*item); !it.expired() {
 			keys = append(keys, it.key)
 		}
 	}

@@ -16,10 +16,7 @@ func (m *machine) openEncode(t *lua.LTable) {
 	one := func(name string, f func(s string) string) {
 		m.set(t, name, func(L *lua.LState) int { return str(L, f(m.loose(L, 1))) })
 	}
-	one("md5", func(s string) string {
-		sum := md5.Sum([]byte(s))
-		return hex.EncodeToString(sum[:])
-	})
+	m.set(t, "md5", func(L *lua.LState) int { L.Push(m.md5(m.loose(L, 1))); return 1 })
 	one("md5_bin", func(s string) string { sum := md5.Sum([]byte(s)); return string(sum[:]) })
 	one("sha1_bin", func(s string) string { sum := sha1.Sum([]byte(s)); return string(sum[:]) })
 	one("quote_sql_str", quoteSQL)
@@ -67,6 +64,32 @@ func (m *machine) openEncode(t *lua.LTable) {
 		}
 		return 1
 	})
+}
+
+// maxDigests bounds the digests that a state remembers, and maxDigested the length of what they are of.
+const (
+	maxDigests  = 256
+	maxDigested = 64
+)
+
+// md5 is ngx.md5. Balancers ask for the same few addresses at each request.
+func (m *machine) md5(s string) lua.LValue {
+	if v := m.digests[s]; v != nil {
+		return v
+	}
+	sum := md5.Sum([]byte(s))
+	v := lua.LString(hex.EncodeToString(sum[:]))
+	if len(s) > maxDigested {
+		return v
+	}
+	if m.digests == nil {
+		m.digests = make(map[string]lua.LValue, maxDigests)
+	}
+	if len(m.digests) >= maxDigests {
+		clear(m.digests)
+	}
+	m.digests[s] = v
+	return v
 }
 
 // loose is an argument as lua-resty-core takes it: nil is empty, what isn't a string becomes one.
@@ -149,7 +172,7 @@ func (m *machine) encodeArgs(L *lua.LState, t *lua.LTable) string {
 		}
 		parts = append(parts, key+"="+escapeURI(s, 2))
 	}
-	t.ForEach(func(k, v lua.LValue) {
+	m.whole(t).ForEach(func(k, v lua.LValue) {
 		name, ok := text(k)
 		if !ok || k.Type() != lua.LTString {
 			raise(L, "attempt to use a non-string key in the \"args\" option table")

@@ -343,7 +343,9 @@ func (m *machine) arguments(L *lua.LState) lua.LValue {
 	case phaseSet:
 		t := L.NewTable()
 		for i := range m.args {
-			t.RawSetInt(i+1, lua.LString(m.args[i].Bytes(m.r)))
+			if v := m.args[i].Bytes(m.r); len(v) > 0 { // an empty one is nil, as in lua-resty-core
+				t.RawSetInt(i+1, lua.LString(v))
+			}
 		}
 		return t
 	case phaseBodyFilter:

@@ -128,6 +128,7 @@ func (e *jsonEncoder) table(t *lua.LTable, depth int) {
 		e.fail("Cannot serialise, excessive depth (1001)")
 		return
 	}
+	e.m.whole(t)
 	n, count, array := 0, 0, true
 	t.ForEach(func(k, _ lua.LValue) {
 		count++

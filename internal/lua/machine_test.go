@@ -132,10 +132,32 @@ func TestRunawayScriptIsStopped(t *testing.T) {
 		c := &code{chunk: "c"}
 		c.compile(text)
 		m.call = &call{phase: phaseInit}
-		m.guard.begin(200_000, time.Minute)
+		m.guard.begin(200_000, time.Minute, maxHeap)
 		m.L.Push(m.function(c))
 		err = m.L.PCall(0, 0, nil)
 		if err == nil || !strings.Contains(err.Error(), errRunaway.Error()) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+func TestMemoryIsBounded(t *testing.T) {
+	for _, text := range []string{
+		`local t = {} for i = 1, 1e9 do t[#t + 1] = i + 0.5 end`,
+		`local t = {} while true do t = { t, pcall(function() t = { t } end) } end`,
+		`local t = {} for i = 1, 1e9 do t[i] = string.rep("x", 2e6) end`,
+	} {
+		m, err := testRuntime().newMachine(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &code{chunk: "c"}
+		c.compile(text)
+		m.call = &call{phase: phaseInit}
+		m.guard.begin(requestBudget, time.Minute, 16<<20)
+		m.L.Push(m.function(c))
+		err = m.L.PCall(0, 0, nil)
+		if err == nil || !strings.Contains(err.Error(), errMemory.Error()) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}

@@ -105,7 +105,7 @@ func (m *machine) appendArg(L *lua.LState, b *strings.Builder, name string, i in
 
 func (m *machine) appendArray(L *lua.LState, b *strings.Builder, name string, i int, t *lua.LTable) {
 	n := 0
-	t.ForEach(func(k, v lua.LValue) {
+	m.whole(t).ForEach(func(k, v lua.LValue) {
 		if k.Type() != lua.LTNumber {
 			raise(L, "bad argument #%d to '%s' (non-array table found)", i, name)
 		}
@@ -270,7 +270,7 @@ func (m *machine) sleep(L *lua.LState) int {
 		m.r.Infof("client prematurely closed connection")
 		m.leave(L)
 	}
-	m.guard.until = m.guard.until.Add(time.Since(began))
+	m.guard.slept(time.Since(began))
 	return 0
 }
 

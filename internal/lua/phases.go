@@ -79,7 +79,7 @@ func (rt *runtime) giveBack(m *machine, r *ngx.Request, fresh bool) {
 			if st.pinned == m {
 				return
 			}
-			if st.ctx != nil && !isData(st.ctx, 0) {
+			if st.ctx != nil && !m.isData(st.ctx, 0) {
 				st.pinned = m
 				return
 			}
@@ -103,8 +103,8 @@ func (rt *runtime) unpin(r *ngx.Request) ngx.Outcome {
 }
 
 // isData reports whether a table holds nothing that belongs to a state: no functions, no metatables.
-func isData(t *lua.LTable, depth int) bool {
-	if depth > 20 || t.Metatable != lua.LNil {
+func (m *machine) isData(t *lua.LTable, depth int) bool {
+	if depth > 20 || m.whole(t).Metatable != lua.LNil {
 		return false
 	}
 	ok := true
@@ -113,7 +113,7 @@ func isData(t *lua.LTable, depth int) bool {
 			switch x := x.(type) {
 			case lua.LString, lua.LNumber, lua.LBool:
 			case *lua.LTable:
-				ok = ok && isData(x, depth+1)
+				ok = ok && m.isData(x, depth+1)
 			default:
 				ok = false
 			}

@@ -164,5 +164,5 @@ func recognised(s *nginxconf.Setting, sc *script) (bool, error) {
 		return false, nil
 	}
 	s.Note(`recognised the route-cookie balancer: upstream "%s" sticks by the cookie "%s" natively, its Lua isn't run`, f.upstream, f.cookie)
-	return true, sticky.SetRouteCookie(s, sticky.RouteCookie{Name: f.cookie, Tail: f.tail, Dialect: "route-cookie balancer in Lua"})
+	return true, sticky.SetRouteCookie(s, sticky.RouteCookie{Name: f.cookie, Tail: f.tail, Dialect: "OpenResty's route-cookie balancer"})
 }

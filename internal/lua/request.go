@@ -394,8 +394,8 @@ func (m *machine) openVars(t *lua.LTable) {
 			L.Push(lua.LNil)
 			return 1
 		}
-		var buf [128]byte
-		b, ok := v.Append(r, buf[:0])
+		b, ok := v.Append(r, m.scratch[:0])
+		m.scratch = b[:0]
 		if !ok {
 			L.Push(lua.LNil)
 			return 1

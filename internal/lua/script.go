@@ -79,6 +79,8 @@ func parseScript(s *nginxconf.Setting, name string, ph phase, i int) (*script, e
 		s.Warn("%s, in force it would be an error of each request that runs it", sc.err)
 		return sc, nil
 	}
+	root := nginxconf.Of[*Conf](s.Level.Root())
+	root.codes = append(root.codes, sc.code)
 	return sc, refuse(s, sc.code)
 }
 
@@ -150,8 +152,20 @@ func (c *code) compile(text string) {
 		c.tree = tree
 		c.proto, err = lua.Compile(concatenations(tree), c.chunk)
 	}
+	if err == nil {
+		dropArg(c.proto)
+	}
 	if err != nil {
 		c.err = &loadError{msg: syntaxError(c.chunk, err)}
+	}
+}
+
+// dropArg takes Lua 5.0's table arg out of functions of varying arguments: LuaJIT
+// hasn't it, and each chunk would make one at each run.
+func dropArg(p *lua.FunctionProto) {
+	p.IsVarArg &^= lua.VarArgNeedsArg
+	for _, inner := range p.FunctionPrototypes {
+		dropArg(inner)
 	}
 }
 

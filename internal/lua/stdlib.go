@@ -40,6 +40,7 @@ func (m *machine) openLibs() {
 	m.set(g, "xpcall", m.xpcall)
 	m.set(g, "collectgarbage", func(L *lua.LState) int { L.Push(lua.LNumber(0)); return 1 })
 	g.RawSetString("_VERSION", lua.LString("Lua 5.1"))
+	m.seesWhole(g, "pairs", "next", "rawget", "rawset", "getmetatable", "setmetatable")
 	m.openString(g.RawGetString("string").(*lua.LTable))
 	m.openTable(g.RawGetString("table").(*lua.LTable))
 	m.openCoroutine(g.RawGetString("coroutine").(*lua.LTable))
@@ -177,6 +178,7 @@ func (m *machine) concat(L *lua.LState) int {
 	if size > maxString {
 		raise(L, "not enough memory")
 	}
+	m.guard.took(size)
 	L.Push(lua.LString(strings.Join(parts, "")))
 	return 1
 }
@@ -250,7 +252,7 @@ func (m *machine) xpcall(L *lua.LState) int {
 
 // caught returns the value of an error that a script catches; an error that ends the script goes on.
 func (m *machine) caught(L *lua.LState, err error) lua.LValue {
-	if m.exiting(err) || m.guard.stopped {
+	if m.exiting(err) || m.guard.stopped != nil {
 		panic(err)
 	}
 	ae, ok := err.(*lua.ApiError)
@@ -299,7 +301,6 @@ func (m *machine) openCoroutine(t *lua.LTable) {
 }
 
 func (m *machine) openTable(t *lua.LTable) {
-	L := m.L
 	m.set(t, "new", func(L *lua.LState) int {
 		L.Push(L.CreateTable(min(max(L.CheckInt(1), 0), 1<<16), min(max(L.OptInt(2, 0), 0), 1<<16)))
 		return 1
@@ -350,7 +351,7 @@ func (m *machine) openTable(t *lua.LTable) {
 		return 1
 	})
 	t.RawSetString("pack", lua.LNil)
-	_ = L
+	m.seesWhole(t, "clear", "nkeys", "isempty", "isarray", "clone")
 }
 
 // luaError is error: a message gets the place of the function at the level, unless that isn't Lua.

@@ -35,6 +35,7 @@ func (m *machine) openString(t *lua.LTable) {
 		if (len(s)+len(sep))*n > maxString {
 			raise(L, "not enough memory")
 		}
+		m.guard.took((len(s) + len(sep)) * n)
 		if sep != "" {
 			L.Push(lua.LString(strings.Repeat(s+sep, n-1) + s))
 		} else {
@@ -43,6 +44,34 @@ func (m *machine) openString(t *lua.LTable) {
 		return 1
 	})
 	m.set(t, "format", m.format)
+	patterns := t.RawGetString("find").(*lua.LFunction).GFunction
+	m.set(t, "find", func(L *lua.LState) int { return find(L, patterns) })
+}
+
+// find is string.find. What isn't a pattern is searched for at once: the interpreter
+// compiles patterns anew at each call.
+func find(L *lua.LState, patterns lua.LGFunction) int {
+	s, ok := text(L.Get(1))
+	p, ok2 := text(L.Get(2))
+	if !ok || !ok2 || strings.ContainsAny(p, "^$*+?.([%-") && !L.ToBool(4) {
+		return patterns(L)
+	}
+	from := L.OptInt(3, 1)
+	switch {
+	case from > 0:
+		from--
+	case from < 0:
+		from = max(len(s)+from, 0)
+	}
+	from = min(from, len(s))
+	at := strings.Index(s[from:], p)
+	if at < 0 {
+		L.Push(lua.LNil)
+		return 1
+	}
+	L.Push(lua.LNumber(from + at + 1))
+	L.Push(lua.LNumber(from + at + len(p)))
+	return 2
 }
 
 // checkString is the argument as a string, numbers in Lua's form.

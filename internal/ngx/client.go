@@ -1,6 +1,7 @@
 package ngx
 
 import (
+	"bytes"
 	"crypto/tls"
 	"net/netip"
 	"time"
@@ -25,11 +26,13 @@ type Client struct {
 	// Unix says that the connection is a UNIX-domain one; Text is then "unix:".
 	Unix bool
 
-	TLS   *tls.ConnectionState // nil without TLS
-	HTTP2 bool
-	Proxy *ProxyHeader // what the PROXY protocol said; nil without it
-	// Secret tells of TLS what Request variables need beyond ConnectionState.
-	VerifyError error // of the client's certificate under ssl_verify_client optional
+	TLS *tls.ConnectionState // nil without TLS
+	// ServerName is the host that the client asked for in its TLS handshake, valid and in lower case; nil for none.
+	ServerName []byte
+	// Session is what package tlsconf keeps of the TLS session; nobody else's.
+	Session any
+	HTTP2   bool
+	Proxy   *ProxyHeader // what the PROXY protocol said; nil without it
 }
 
 // ProxyHeader is what a PROXY protocol header said.
@@ -65,8 +68,41 @@ type Endpoint struct {
 	Release func()
 	Engine  Engine
 	// TLS is nil for plain connections.
-	TLS      *tls.Config
-	HTTP2    bool
+	TLS      TLS
+	HTTP2    bool // by a parameter of listen; see also Scope.HTTP2
 	Proxy    bool // connections begin with a PROXY protocol header
 	Deferred bool
+}
+
+// TLS makes TLS sessions with the clients of an address, and judges requests by them.
+type TLS interface {
+	// Handshake makes a client's connection a TLS session, within client_header_timeout, and fills in what Client
+	// tells of it. False says that it failed, which was logged: the connection is closed.
+	Handshake(c *Client, ep *Endpoint) bool
+	// Refuse returns the status with which a request whose server is known is refused for what is wrong with the
+	// session, logged: 495, 496, 497 for a request without TLS; 0 for none.
+	Refuse(r *Request) int
+}
+
+// Begin makes the server that a connection starts with the request's: that of the TLS handshake's name, or the default one.
+func (ep *Endpoint) Begin(r *Request) {
+	r.Scope = ep.Default
+	if name := r.Client.ServerName; name != nil {
+		r.Scope = ep.Find(r, name)
+	}
+}
+
+// Serve makes the server of a host the request's. False says, logged, that the request is misdirected (421): its host
+// isn't that of the TLS handshake, and the server verifies clients by what they show in the handshake.
+func (ep *Endpoint) Serve(r *Request, host []byte) bool {
+	name := r.Client.ServerName
+	if name != nil && bytes.Equal(host, name) {
+		return true
+	}
+	r.Scope = ep.Find(r, host)
+	if name != nil && r.Scope.VerifiesClients {
+		r.Infof("client attempted to request the server name different from the one that was negotiated while reading client request headers")
+		return false
+	}
+	return true
 }

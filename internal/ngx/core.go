@@ -2,12 +2,12 @@ package ngx
 
 import (
 	"fmt"
-	"net/netip"
 	"os"
 	"strconv"
 	"time"
 
 	"limpet/internal/errlog"
+	"limpet/internal/resolver"
 	"limpet/nginxconf"
 )
 
@@ -103,8 +103,9 @@ type Core struct {
 	Types       *Types
 	defaultType []byte // DefaultType as bytes, made by Open
 
-	// Resolver is what the resolver directive set up; nil without one.
-	Resolver Resolver
+	// Resolver asks the name servers of the resolver directive; nil without one.
+	Resolver        nginxconf.Opt[*resolver.Resolver]
+	ResolverTimeout nginxconf.Opt[time.Duration]
 
 	// TempBody makes temporary files for bodies; set when the configuration is built.
 	TempBody *TempDir
@@ -161,6 +162,8 @@ func (c *Core) Directives() []nginxconf.Directive {
 		c.rootRow("alias", nginxconf.Location, "", "Sets the folder that stands for the location's name."),
 		nginxconf.Flag("tcp_nodelay", nginxconf.HTTPServerLocation, &c.TCPNodelay, "on", "Sends small pieces at once on kept connections."),
 		nginxconf.Size("postpone_output", nginxconf.HTTPServerLocation, &c.PostponeOutput, "1460", "Sets the size from which output is sent before it is complete."),
+		ResolverRow(nginxconf.HTTPServerLocation, &c.Resolver),
+		nginxconf.Msec("resolver_timeout", nginxconf.HTTPServerLocation, &c.ResolverTimeout, "30s", "Bounds the time in which a name is resolved."),
 		nginxconf.Size("subrequest_output_buffer_size", nginxconf.HTTPServerLocation, &c.SubrequestOutputBuffer, "8k", "Bounds a subrequest's response that is kept in memory."),
 	}
 	return append(rows, c.Gzip.directives()...)
@@ -269,11 +272,4 @@ func ParseRate(b []byte) int64 {
 		}
 	}
 	return n
-}
-
-// Resolver finds the addresses of names that come with requests. It waits, and
-// caches, by the resolver directives of the place.
-type Resolver interface {
-	// Lookup returns a name's addresses, at least one. The error's text is nginx's: "3: Host not found".
-	Lookup(r *Request, name string) ([]netip.Addr, error)
 }

@@ -44,6 +44,9 @@ func (c *Core) Open(b *Build) error {
 		return err
 	}
 	c.ErrorLog = log
+	if c.Resolver.Own {
+		c.Resolver.V.SetLog(log)
+	}
 	b.OnUndo(log.Close)
 	b.OnRetire(log.Close)
 	return nil

@@ -163,8 +163,10 @@ type Response struct {
 	Location        []byte // made absolute by the wire where absolute_redirect says so
 	Header          Header // all other fields, in order
 	Trailer         Header // fields behind a chunked body
-	AcceptRanges    bool   // ranges of the body can be asked for
-	SingleRange     bool   // one range at most: the body is a stream
+	// HasTrailer says that there will be such fields: the body's length isn't sent, so that it goes out in chunks.
+	HasTrailer   bool
+	AcceptRanges bool // ranges of the body can be asked for
+	SingleRange  bool // one range at most: the body is a stream
 	// Server and Date replace the wire's own fields (proxy_pass_header); nil for its own.
 	Server, Date []byte
 	// Close ends the connection behind the answer.

@@ -28,6 +28,10 @@ type Scope struct {
 	Server *Scope
 	// ServerName is the first name of the virtual server.
 	ServerName []byte
+	// HTTP2 says that the virtual server has http2 on.
+	HTTP2 bool
+	// VerifiesClients says that the virtual server asks clients for certificates.
+	VerifiesClients bool
 	// Data is the location tree's own; nobody else's.
 	Data any
 }

@@ -40,6 +40,13 @@ func (c *Core) typesRow() nginxconf.Directive {
 		Body: &nginxconf.BlockBody{}, Doc: "Maps extensions to MIME types."}
 }
 
+// SetType sets the answer's type by MIMEType, unless X-Accel-Redirect brought one along.
+func (r *Request) SetType() {
+	if r.Out.ContentType == nil {
+		r.Out.ContentType = r.MIMEType()
+	}
+}
+
 // MIMEType returns the type of the request's path by its extension, else
 // default_type; nil where that is empty. Without types{} nginx's three hold.
 func (r *Request) MIMEType() []byte {

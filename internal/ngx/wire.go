@@ -74,6 +74,16 @@ type Splicer interface {
 	Splice(r *Request, src *tcp.Conn, n int64, stop func() bool) (moved int64, srcErr, clientErr error)
 }
 
+// BodyWaiter is a Wire whose ReadBody can be parted into trying and waiting, so that
+// somebody else can be waited for, too.
+type BodyWaiter interface {
+	// TryReadBody is ReadBody that doesn't wait: tcp.ErrWouldBlock when nothing has come. p isn't empty.
+	TryReadBody(r *Request, p []byte) (int, error)
+	// WaitBody waits until ReadBody doesn't have to, with tcp.ErrAnswered when there is something to read from peer before.
+	// Other errors are ReadBody's.
+	WaitBody(r *Request, peer *tcp.Conn) error
+}
+
 // Engine runs requests through servers and locations.
 type Engine interface {
 	// Run takes a request whose server is known to its end, log included.
@@ -145,6 +155,7 @@ var errReplaced = errors.New("answer replaced by a header filter")
 func (r *Request) replace(status int) {
 	r.Replaced = status
 	r.HeadSent, r.HeaderOnly = false, false
+	r.Out.ContentType = nil
 	r.DropFilters()
 }
 
@@ -172,6 +183,9 @@ func (r *Request) SendHead() error {
 	}
 	if r.Out.Status == 204 || r.Out.Status == 304 {
 		r.HeaderOnly = true
+	}
+	if r.Out.HasTrailer {
+		r.Out.Length = -1
 	}
 	switch r.Out.Status {
 	case 200, 206, 304:

@@ -11,9 +11,9 @@ import (
 	"limpet/internal/server"
 )
 
-// setProcs uses as many processors as nginx would have worker processes, but two
-// where there are two, so that collecting garbage doesn't hold requests up.
-func setProcs(main *server.Main) { runtime.GOMAXPROCS(min(max(main.Workers.V, 2), runtime.NumCPU())) }
+// setProcs uses as many processors as nginx would have worker processes. One is
+// enough for the collector, too: a request allocates next to nothing.
+func setProcs(main *server.Main) { runtime.GOMAXPROCS(min(max(main.Workers.V, 1), runtime.NumCPU())) }
 
 // setMemory bounds the memory by nine tenths of the control group's limit, so that
 // the collector works harder before the kernel kills. A process that proxies

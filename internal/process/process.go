@@ -28,6 +28,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"limpet/internal/admin"
+	"limpet/internal/drain"
 	"limpet/internal/errlog"
 	"limpet/internal/ngx"
 	"limpet/internal/server"
@@ -37,6 +38,7 @@ import (
 // Options are what the command line says of the process.
 type Options struct {
 	Watch   bool   // reload when a file of the configuration changes
+	State   string // file of what outlives a restart; "" for none
 	Version string // limpet's own
 	Console *Console
 	// Started, when not nil, is called once requests are served.
@@ -54,22 +56,30 @@ type process struct {
 	watch      *watch // nil: not watching
 	reloads    admin.Reloads
 	signals    chan os.Signal
+	work       chan func()   // to run where the process has its rights
+	over       chan struct{} // closed when nothing of work is taken any more
 }
 
 // Run serves a configuration until a signal ends it and returns the exit code.
 func Run(opt server.Options, po Options) (code int) {
 	ready, background := inBackground()
+	drains, warning := drain.Open(absolute(po.State))
+	opt.Drains = drains
 	config, err := server.Load(opt)
 	if err == nil && server.MainOf(config).Daemon.V && !background {
 		return detach(po.Console)
 	}
 	runtime.LockOSThread() // for rights
-	p := &process{Options: po, opt: opt, background: background, rights: &rights{}}
+	p := &process{Options: po, opt: opt, background: background, rights: &rights{}, work: make(chan func()), over: make(chan struct{})}
+	drains.Write = p.withRights
 	if err == nil {
 		opt.Report = po.Console.Print
 		p.server, err = server.NewFrom(opt, config)
 	}
 	po.Console.Notices(config, errlog.Warn)
+	if warning != nil {
+		po.Console.Print(errlog.Warn, warning.Error())
+	}
 	if err == nil {
 		err = p.settle()
 	}
@@ -77,8 +87,35 @@ func Run(opt server.Options, po Options) (code int) {
 		po.Console.Print(errlog.Emerg, err.Error())
 		return 1
 	}
+	if warning != nil {
+		p.server.Log().Write(errlog.Warn, 0, warning.Error())
+	}
 	defer p.lastWords()
 	return p.serve(ready)
+}
+
+// absolute returns the path of a file of the command line, which working_directory doesn't move.
+func absolute(name string) string {
+	if name == "" {
+		return ""
+	}
+	if abs, err := filepath.Abs(name); err == nil {
+		return abs
+	}
+	return name
+}
+
+// withRights has the main loop run f with the rights of reloading, and returns when
+// it has; once the loop is over f runs without them. Any goroutine but the main
+// loop's may call it.
+func (p *process) withRights(f func()) {
+	done := make(chan struct{})
+	select {
+	case p.work <- func() { defer close(done); p.rights.with(f) }:
+		<-done
+	case <-p.over:
+		f()
+	}
 }
 
 // lastWords logs a panic of the main loop, which ends the process.
@@ -137,7 +174,7 @@ func (p *process) serve(ready *os.File) int {
 	defer signal.Stop(p.signals)
 	adm, err := p.startAdmin()
 	if err == nil {
-		defer adm.Close()
+		defer func() { p.rights.with(adm.Close) }() // its socket may lie in a folder of root's
 		var r *rights
 		if r, err = dropRights(server.MainOf(p.server.Config()).User.V, p.server); err == nil {
 			p.rights = r
@@ -169,7 +206,7 @@ func (p *process) startAdmin() (*admin.Server, error) {
 		return nil, nil
 	}
 	return admin.Start(p.opt.Admin, admin.Source{
-		Server: p.server, Reloads: &p.reloads, Version: p.Version, Token: os.Getenv("LIMPET_ADMIN_TOKEN"),
+		Server: p.server, Drains: p.opt.Drains, Reloads: &p.reloads, Version: p.Version, Token: os.Getenv("LIMPET_ADMIN_TOKEN"),
 	})
 }
 
@@ -210,8 +247,11 @@ func (p *process) loop() {
 		<-w.timer.C
 	}
 	defer w.close()
+	defer close(p.over)
 	for {
 		select {
+		case f := <-p.work:
+			f()
 		case sig := <-p.signals:
 			if p.handle(sig.(syscall.Signal)) {
 				return
@@ -288,6 +328,8 @@ func (p *process) quit() {
 			return
 		case <-late:
 			p.server.Abort()
+		case f := <-p.work:
+			f()
 		case sig := <-p.signals:
 			if sig == syscall.SIGTERM || sig == syscall.SIGINT {
 				p.server.Abort()

@@ -25,10 +25,11 @@ type source struct {
 	ended   bool
 	rate    int64 // proxy_limit_rate, bytes a second
 	start   time.Time
-	read    int64
-	pending bool // something was written to the client and perhaps not sent
-	busy    bool // next, or a pipe, is at work: a spool has to wait
-	slow    bool // the client took less than there was meanwhile
+	read    int64      // bytes of the body
+	fields  ngx.Header // behind the last chunk
+	pending bool       // something was written to the client and perhaps not sent
+	busy    bool       // next, or a pipe, is at work: a spool has to wait
+	slow    bool       // the client took less than there was meanwhile
 }
 
 // relay copies the answer's body to the client and ends the response.
@@ -56,6 +57,7 @@ func (x *exchange) relay() ngx.Outcome {
 		return ngx.Close
 	}
 	x.release()
+	x.takeTrailer()
 	x.endTry(0)
 	if r.Finish() != nil {
 		return ngx.Close
@@ -72,7 +74,7 @@ func (x *exchange) relayBuffered() ngx.Outcome {
 	if x.rd < x.wr {
 		x.extra()
 	}
-	x.lastTry().Length = x.length
+	x.src.read = x.length
 	x.release()
 	x.endTry(0)
 	if len(p) > 0 && r.Write(p) != nil || r.Finish() != nil {
@@ -102,7 +104,7 @@ func (x *exchange) limit() bool {
 func (x *exchange) copy() (upErr, clientErr error) {
 	r := x.r
 	if x.buffering && r.IsMain() && r.Client.Conn != nil && !r.Client.HTTP2 {
-		r.Client.Conn.OnWriteBlocked(x.startSpool)
+		r.Client.Conn.OnWriteBlocked(x.blocked)
 		defer r.Client.Conn.OnWriteBlocked(nil)
 	}
 	for {
@@ -117,6 +119,11 @@ func (x *exchange) copy() (upErr, clientErr error) {
 		var p []byte
 		var err error
 		if x.spool != nil {
+			if x.src.pending && !r.HasFilters() && !x.spool.ready() {
+				if e := x.flush(); e != nil {
+					return nil, e
+				}
+			}
 			p, err = x.spool.take()
 		} else {
 			p, err = x.next()
@@ -178,12 +185,9 @@ func (x *exchange) fly() (done bool, upErr, clientErr error) {
 	}
 	x.src.remain -= n
 	x.got += n
-	x.lastTry().Length += n
+	x.src.read += n
 	if upErr == io.EOF {
 		upErr = errEarly
-	}
-	if x.src.slow && x.src.remain > 0 && upErr == nil && clientErr == nil {
-		return false, nil, nil // what remains is a spool's
 	}
 	return x.src.remain == 0, upErr, clientErr
 }
@@ -196,7 +200,7 @@ func (x *exchange) next() ([]byte, error) {
 		if x.rd < x.wr {
 			p, err := x.decode(x.in[x.rd:x.wr])
 			if len(p) > 0 || err != nil {
-				x.tally(len(p))
+				s.read += int64(len(p))
 				return p, err
 			}
 			continue
@@ -209,11 +213,6 @@ func (x *exchange) next() ([]byte, error) {
 			return nil, err
 		}
 	}
-}
-
-func (x *exchange) tally(n int) {
-	x.src.read += int64(n)
-	x.r.Tries[len(x.r.Tries)-1].Length += int64(n)
 }
 
 // decode takes the framing off what is in the buffer.
@@ -272,13 +271,20 @@ func (x *exchange) readTrailer(b []byte) error {
 		return io.EOF
 	}
 	x.rd += n
-	r := x.r
-	f.Name, f.Value = bytes.Clone(f.Name), bytes.Clone(f.Value) // a spool may not use the request's memory
-	r.UpTrailer.Fields = append(r.UpTrailer.Fields, f)
-	if x.h.conf.PassTrailers.V && !hopByHop(f.ID) {
-		r.Out.Trailer.Fields = append(r.Out.Trailer.Fields, f)
-	}
+	f.Name, f.Value = bytes.Clone(f.Name), bytes.Clone(f.Value)
+	x.src.fields.Fields = append(x.src.fields.Fields, f)
 	return nil
+}
+
+// takeTrailer hands the fields behind the last chunk over, and on to the client where proxy_pass_trailers says so.
+func (x *exchange) takeTrailer() {
+	r := x.r
+	for _, f := range x.src.fields.Fields {
+		r.UpTrailer.Fields = append(r.UpTrailer.Fields, f)
+		if x.h.conf.PassTrailers.V && !hopByHop(f.ID) {
+			r.Out.Trailer.Fields = append(r.Out.Trailer.Fields, f)
+		}
+	}
 }
 
 // append reads more behind what is unread in the buffer.
@@ -291,17 +297,25 @@ func (x *exchange) append() error {
 // more reads on when the buffer is used up.
 func (x *exchange) more() error {
 	x.rd, x.wr = x.src.base, x.src.base
-	if s := &x.src; s.rate > 0 {
-		if due := time.Duration(s.read) * time.Second / time.Duration(s.rate); due > time.Since(s.start) {
-			if x.spool == nil && x.flush() != nil { // a spool has no say in what the client gets
-				return errClient
-			}
-			if err := x.r.Client.Conn.Sleep(due - time.Since(s.start)); err != nil {
-				return err
-			}
+	if x.src.rate > 0 {
+		if err := x.slowDown(); err != nil {
+			return err
 		}
 	}
 	return x.read()
+}
+
+// slowDown waits until proxy_limit_rate lets more be read.
+func (x *exchange) slowDown() error {
+	s := &x.src
+	due := s.start.Add(time.Duration(float64(s.read) / float64(s.rate) * float64(time.Second)))
+	if wait := time.Until(due); wait > 0 {
+		if x.spool == nil && x.flush() != nil {
+			return errClient
+		}
+		return x.link.Conn.Sleep(wait)
+	}
+	return nil
 }
 
 // read reads from the peer. Before it waits, what the client was sent so far goes out.

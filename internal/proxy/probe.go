@@ -15,7 +15,7 @@ func (h *handler) checked(b *ngx.Build, s *ngx.Scope) {
 		Fails: func(status int) bool { return statusClass(status)&h.conf.NextUpstream.V != 0 },
 	}
 	if h.tls != nil {
-		l.TLS = h.tls.config
+		l.TLS = h.tls.probe(h.target)
 	}
 	healthcheck.Proxied(b, s.Level, l)
 }

@@ -38,8 +38,11 @@ type handler struct {
 	exchanges *pool
 }
 
-// pool is the exchanges of a configuration, shared by its handlers.
-type pool struct{ sync.Pool }
+// pool is the exchanges of a configuration, shared by its handlers, and the buffers of tunnels.
+type pool struct {
+	sync.Pool
+	tunnels sync.Pool
+}
 
 // buildScope makes the handler of a place that has a proxy_pass, its own or, in an
 // if or limit_except, the enclosing location's.
@@ -113,8 +116,9 @@ type exchange struct {
 	bodyLength  int64  // -1: none, or chunks
 	bodyChunked bool
 	streaming   bool // the body goes on as it comes
+	ahead       int  // bytes of a streamed body at in[chunkRoom:], which came with the head
 	bodySent    bool // some of a streamed body was sent
-	whole       bool // the peer has the whole request, this try
+	cut         bool // the peer answered before it had the whole request
 
 	link upstream.Link
 	kept bool  // link served a request before
@@ -134,9 +138,12 @@ type exchange struct {
 	src       source
 	fields    respFields
 	spool     *spool
+	blocked   func() // startSpool
 
 	first time.Time // of the first try
 	begun time.Time // of this try
+	ended time.Time // when a spool had the whole answer
+	head  time.Time // when a part of the answer's head had come
 }
 
 // EndRequest implements ngx.Ender: what log lines looked at is free again.
@@ -144,11 +151,11 @@ func (x *exchange) EndRequest() {
 	p := x.h.exchanges
 	x.close()
 	x.s.Done(upstream.Failed) // of a request that panicked; else it is done
-	in, out := x.in, x.out
+	in, out, blocked := x.in, x.out, x.blocked
 	if cap(out) > 16<<10 {
 		out = nil
 	}
-	*x = exchange{in: in, out: out[:0]}
+	*x = exchange{in: in, out: out[:0], blocked: blocked}
 	p.Put(x)
 }
 
@@ -160,6 +167,7 @@ func (h *handler) serve(r *ngx.Request) ngx.Outcome {
 	x, ok := h.exchanges.Get().(*exchange)
 	if !ok {
 		x = &exchange{}
+		x.blocked = x.startSpool
 	}
 	x.h, x.r = h, r
 	r.Passed = x
@@ -198,17 +206,17 @@ func (x *exchange) prepareBody() ngx.Outcome {
 		x.body = c.SetBody.V.Bytes(r)
 		x.bodyLength = int64(len(x.body))
 		return x.readAll()
-	case !c.PassBody.V:
-		return ngx.Next
 	case !r.IsMain():
 		x.bodyLength = -1
 		if m := r.Main; r.HasBody() && m.Body.Read && m.Body.Size > 0 {
 			x.bodyLength = m.Body.Size
 		}
 		return ngx.Next
-	case !c.RequestBuffering.V && !r.Body.Read && r.HasBody() && (!r.Chunked || c.HTTPVersion.V == ngx.HTTP11):
-		x.streaming, x.bodyChunked = true, r.Chunked
-		return ngx.Next
+	case !c.RequestBuffering.V && c.PassBody.V && !r.Body.Read && r.HasBody() && (!r.Chunked || c.HTTPVersion.V == ngx.HTTP11):
+		if out := x.preread(); out != ngx.Next || !r.Body.Read {
+			x.streaming, x.bodyChunked = true, r.Chunked
+			return out
+		}
 	}
 	if out := x.readAll(); out != ngx.Next {
 		return out
@@ -334,7 +342,8 @@ func (x *exchange) try(p *upstream.Peer) (ngx.Outcome, failure) {
 		x.out = x.h.appendHead(x.out[:0], x)
 		r.Up.URI = x.out[x.uri[0]:x.uri[1]]
 	}
-	x.sent, x.got, x.rd, x.wr, x.whole = 0, 0, 0, 0, false
+	x.sent, x.got, x.rd, x.wr, x.cut = 0, 0, 0, 0, false
+	x.src, x.ended, x.head = source{}, time.Time{}, time.Time{}
 	r.Up.Peer = p.Name
 	r.Tries = append(r.Tries, ngx.Try{Peer: p.Name, Connect: -1, Header: -1, Response: -1, GroupChanged: x.changed()})
 	x.s.While = whileConnecting
@@ -355,6 +364,7 @@ func (x *exchange) try(p *upstream.Peer) (ngx.Outcome, failure) {
 		return 0, fail
 	}
 	x.lastTry().Header = time.Since(x.begun)
+	x.s.Headed()
 	if class := statusClass(x.line.Status); class != 0 && x.mayAsk(class, true, 1) {
 		return 0, failure{class: class, status: x.line.Status}
 	}
@@ -380,8 +390,10 @@ func (x *exchange) endTry(status int) {
 	if t.Response >= 0 {
 		return
 	}
-	t.Response = time.Since(x.begun)
-	t.Sent, t.Received = x.sent, x.got
+	if t.Response = time.Since(x.begun); !x.ended.IsZero() {
+		t.Response = x.ended.Sub(x.begun)
+	}
+	t.Sent, t.Received, t.Length = x.sent, x.got, x.src.read
 	if status != 0 {
 		t.Status = status
 	}
@@ -478,12 +490,16 @@ func or(asked, own time.Duration) time.Duration {
 	return own
 }
 
-// keptKey tells apart the kept connections of scripts' hosts, too.
+// keptKey tells apart the kept connections of scripts' hosts, and of names and certificates by variables, too.
 func (x *exchange) keptKey() uint64 {
-	if x.s.Asked.Host == "" {
+	dynamic := x.to.tls && x.h.tls.dynamic
+	if x.s.Asked.Host == "" && !dynamic {
 		return x.h.key
 	}
 	f := fnv.New64a()
+	if dynamic {
+		x.h.tls.identify(f, x)
+	}
 	f.Write([]byte(x.s.Asked.Host))
 	return x.h.key ^ f.Sum64()
 }
@@ -493,7 +509,7 @@ func (x *exchange) keptKey() uint64 {
 // main request's: subrequests aren't guarded.
 func (x *exchange) guard(conn *tcp.Conn) {
 	switch {
-	case !x.r.IsMain() || x.r.Client.HTTP2:
+	case !x.r.IsMain() || x.r.Client.HTTP2 || x.r.Client.Conn == nil:
 	case x.h.conf.IgnoreClientAbort.V:
 		x.r.Client.Conn.Bind(conn)
 	default:
@@ -501,15 +517,15 @@ func (x *exchange) guard(conn *tcp.Conn) {
 	}
 }
 
-// close ends the connection at hand and who reads from it.
+// close ends the reading of an answer and the connection at hand.
 func (x *exchange) close() {
 	x.spool.stop()
 	x.spool = nil
-	x.drop()
+	x.disconnect()
 }
 
-// drop closes the connection at hand; a spool may do it.
-func (x *exchange) drop() {
+// disconnect closes the connection at hand.
+func (x *exchange) disconnect() {
 	if x.link.Conn == nil {
 		return
 	}
@@ -525,7 +541,7 @@ func (x *exchange) release() {
 		return // a spool did it
 	}
 	if k == nil || !x.keep || x.rd != x.wr || x.s.Peer == nil {
-		x.drop()
+		x.disconnect()
 		return
 	}
 	x.guard(nil)

@@ -99,11 +99,15 @@ func (x *exchange) readHead() failure {
 	return x.framing()
 }
 
-// fill reads more of the head. All of it must come within proxy_read_timeout, as in nginx.
+// fill reads more of the head. What is left of it must come within proxy_read_timeout, however many reads it takes.
 func (x *exchange) fill() failure {
 	conn, timeout := x.link.Conn, x.readTimeout()
 	if x.wr > 0 && timeout > 0 {
-		left := timeout - time.Since(x.begun)
+		now := time.Now()
+		if x.head.IsZero() {
+			x.head = now
+		}
+		left := timeout - now.Sub(x.head)
 		if left <= 0 {
 			return x.timedOut(whileHead)
 		}
@@ -214,8 +218,8 @@ func (x *exchange) framing() failure {
 	status := x.line.Status
 	x.keep = !x.fields.connectionClose && (!x.line.Old || x.fields.connectionKeep) && x.h.conf.HTTPVersion.V != ngx.HTTP10 ||
 		x.h.conf.HTTPVersion.V == ngx.HTTP10 && x.fields.connectionKeep
-	if !x.whole || status == 101 {
-		x.keep = false // the peer waits for the rest of the request, or speaks another protocol
+	if x.cut || status == 101 {
+		x.keep = false // what is sent next would be the rest of this request, or isn't HTTP any more
 	}
 	x.noBody = status == 204 || status == 304 || status == 101 || bytes.Equal(x.method(), []byte("HEAD"))
 	x.dec = http1.ChunkDecoder{KeepTrailer: true}
@@ -243,9 +247,6 @@ func (x *exchange) method() []byte {
 func (x *exchange) deliver(p *upstream.Peer) ngx.Outcome {
 	r, c := x.r, x.h.conf
 	x.lastTry().Status = x.line.Status
-	if x.fields.redirect != nil && c.IgnoreHeaders.V&ignoreRedirect == 0 {
-		return x.accelRedirect()
-	}
 	if status := x.line.Status; c.InterceptErrors.V && status >= 300 && r.Scope.HasErrorPage(status) && (!r.ErrorPage || r.Scope.Core.RecursiveErrorPages.V) {
 		if status == 401 {
 			for i := range r.UpHead.Fields {
@@ -257,8 +258,11 @@ func (x *exchange) deliver(p *upstream.Peer) ngx.Outcome {
 		x.discard()
 		return ngx.Status(status)
 	}
+	if x.fields.redirect != nil && c.IgnoreHeaders.V&ignoreRedirect == 0 {
+		return x.accelRedirect()
+	}
 	x.takeHead()
-	if s := x.to.group.Sticky; s != nil {
+	if s := x.s.Peers.Sticky; s != nil {
 		s.Answered(&x.s, p)
 	}
 	if x.line.Status == 101 {
@@ -394,7 +398,7 @@ func (x *exchange) accelRedirect() ngx.Outcome {
 	}
 	path, ok := http1.Unescape(r, uri)
 	if !ok {
-		r.Errorf(`unsafe URI "%s" was detected`, uri)
+		r.Errorf(`unsafe URI "%s" was detected while %s`, uri, whileHead)
 		return ngx.Status(404)
 	}
 	if string(r.Method) != "HEAD" {

@@ -4,15 +4,19 @@ import (
 	"io"
 	"os"
 	"sync"
+	"time"
 
-	"limpet/internal/errlog"
+	"limpet/internal/tcp"
 )
 
 // spool reads an answer ahead of a slow client: into memory up to proxy_buffers,
 // then into a temporary file up to proxy_max_temp_file_size, then it waits. Its
-// goroutine begins when a write to the client first blocks, and the exchange waits for its end.
+// goroutine begins when a write to the client first blocks. From then until stop has
+// returned, the connection to the peer and where its reading stands (source, x.in)
+// are the goroutine's; the request, but for its log lines, is not.
 type spool struct {
 	x    *exchange
+	conn *tcp.Conn
 	done chan struct{} // closed when the goroutine has ended
 
 	mu      sync.Mutex
@@ -22,8 +26,9 @@ type spool struct {
 	file    *os.File
 	from    int64 // file[from:to] is unread
 	to      int64
-	noFile  bool  // it can't be had, or written: only memory is used
 	err     error // the source's end
+	noFile  bool  // there is none to be had
+	read    bool  // the answer was read to its end
 	stopped bool
 	buf     []byte // what take read of the file
 }
@@ -38,12 +43,13 @@ func (x *exchange) startSpool() {
 	if x.spool != nil || x.src.ended || !x.chunked && x.length >= 0 && x.src.remain == 0 {
 		return
 	}
-	s := &spool{x: x, done: make(chan struct{})}
+	// The write at hand still uses the buffer.
+	in := make([]byte, len(x.in))
+	x.wr = copy(in, x.in[x.rd:x.wr])
+	x.in, x.rd, x.src.base = in, 0, 0
+	s := &spool{x: x, conn: x.link.Conn, done: make(chan struct{})}
 	s.changed.L = &s.mu
 	x.spool = s
-	// What is being written lies in the buffer at hand.
-	in := make([]byte, len(x.in))
-	x.rd, x.wr, x.src.base, x.in = 0, copy(in, x.in[x.rd:x.wr]), 0, in
 	go s.run()
 }
 
@@ -62,12 +68,13 @@ func (s *spool) run() {
 	}
 }
 
-// end notes the answer's end and frees the peer. It holds the lock, so that stop
-// doesn't cut a connection that another request has by then.
+// end notes that there is nothing more to come.
 func (s *spool) end(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err == io.EOF {
+	if err == io.EOF && !s.stopped {
+		s.read = true
+		s.x.ended = time.Now()
 		s.x.release()
 	}
 	s.err = err
@@ -92,6 +99,7 @@ func (s *spool) put(p []byte) bool {
 				s.changed.Signal()
 				return true
 			}
+			s.noFile = true
 		}
 		s.changed.Wait()
 	}
@@ -105,7 +113,6 @@ func (s *spool) write(p []byte) bool {
 		f, err := s.x.h.temp.Create(r)
 		if err != nil {
 			r.Critf("%s", err)
-			s.noFile = true
 			return false
 		}
 		os.Remove(f.Name())
@@ -113,12 +120,18 @@ func (s *spool) write(p []byte) bool {
 		s.file = f
 	}
 	if _, err := s.file.WriteAt(p, s.to); err != nil {
-		r.Critf(`pwritev() "%s" failed %s`, s.file.Name(), errlog.Errno(err))
-		s.noFile = true
+		r.Critf(`pwritev() "%s" failed (%s)`, s.file.Name(), err)
 		return false
 	}
 	s.to += int64(len(p))
 	return true
+}
+
+// ready reports whether take returns at once.
+func (s *spool) ready() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.mem) > 0 || s.from < s.to || s.err != nil
 }
 
 // take returns the next piece, good until the next call; the source's error behind the last one.
@@ -166,8 +179,8 @@ func (s *spool) stop() {
 	}
 	s.mu.Lock()
 	s.stopped = true
-	if c := s.x.link.Conn; s.err == nil && c != nil {
-		c.Abort()
+	if !s.read {
+		s.conn.Abort()
 	}
 	s.changed.Signal()
 	s.mu.Unlock()

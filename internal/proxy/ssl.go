@@ -1,26 +1,77 @@
 package proxy
 
 import (
+	"bytes"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"fmt"
+	"hash"
+	"net/netip"
+	"strings"
+	"time"
 
+	"limpet/internal/certs"
 	"limpet/internal/ngx"
+	"limpet/internal/openssl"
 	"limpet/internal/tcp"
 	"limpet/nginxconf"
 	"limpet/upstream"
 )
 
 // sslConf holds proxy_ssl_*.
-type sslConf struct{}
+type sslConf struct {
+	SessionReuse nginxconf.Opt[bool]
+	Protocols    nginxconf.Opt[uint32]
+	Ciphers      nginxconf.Opt[certs.Ciphers]
+	Name         nginxconf.Opt[ngx.Text]
+	ServerName   nginxconf.Opt[bool]
+	Verify       nginxconf.Opt[bool]
+	VerifyDepth  nginxconf.Opt[int]
+	Trusted      nginxconf.Opt[string]
+	CRL          nginxconf.Opt[string]
+	Certificate  nginxconf.Opt[certs.File]
+	Key          nginxconf.Opt[certs.File]
+	Cache        nginxconf.Opt[*certs.Cache]
+	Passwords    nginxconf.Opt[[][]byte]
+	Commands     nginxconf.List[openssl.Command]
+}
 
-func (c *sslConf) rows() []nginxconf.Directive { return nil }
+func (c *sslConf) rows() []nginxconf.Directive {
+	const in = nginxconf.HTTPServerLocation
+	path := func(s *nginxconf.Setting) (string, error) { return s.Loader.ConfPath(s.Arg(0)), nil }
+	return []nginxconf.Directive{
+		nginxconf.Flag("proxy_ssl_session_reuse", in, &c.SessionReuse, "on", "Resumes TLS sessions with peers."),
+		nginxconf.Mask("proxy_ssl_protocols", in, &c.Protocols, certs.Protocols(), "TLSv1.2 TLSv1.3", "Sets the protocols towards peers."),
+		nginxconf.Custom("proxy_ssl_ciphers", in, nginxconf.Args1, &c.Ciphers, certs.ParseCiphers, "DEFAULT", "Sets the ciphers towards peers for protocols up to TLSv1.2."),
+		ngx.TextRow("proxy_ssl_name", in, &c.Name, "", "Sets the name that a peer's certificate is verified by and that is sent by SNI; the host of proxy_pass unless set."),
+		nginxconf.Flag("proxy_ssl_server_name", in, &c.ServerName, "off", "Sends the name by SNI."),
+		nginxconf.Flag("proxy_ssl_verify", in, &c.Verify, "off", "Verifies peers' certificates."),
+		nginxconf.Num("proxy_ssl_verify_depth", in, &c.VerifyDepth, "1", "Bounds the number of intermediate certificates of a peer's chain."),
+		nginxconf.Custom("proxy_ssl_trusted_certificate", in, nginxconf.Args1, &c.Trusted, path, "", "Names a file of authorities that peers are verified by."),
+		nginxconf.Custom("proxy_ssl_crl", in, nginxconf.Args1, &c.CRL, path, "", "Names a file of revoked certificates."),
+		nginxconf.Custom("proxy_ssl_certificate", in, nginxconf.Args1, &c.Certificate, certs.ParseFile, "", "Names a file with the certificate shown to peers."),
+		nginxconf.Custom("proxy_ssl_certificate_key", in, nginxconf.Args1, &c.Key, certs.ParseFile, "", "Names the file with the certificate's key."),
+		nginxconf.Custom("proxy_ssl_certificate_cache", in, nginxconf.Args123, &c.Cache, certs.ParseCache, "off", "Keeps certificates whose names have variables."),
+		nginxconf.Custom("proxy_ssl_password_file", in, nginxconf.Args1, &c.Passwords, certs.ParsePasswords, "", "Names a file with passwords of keys, one a line."),
+		nginxconf.Each("proxy_ssl_conf_command", in, nginxconf.Args2, &c.Commands, certs.ParseCommand, "Runs a configuration command of OpenSSL."),
+	}
+}
 
 func (c *sslConf) check() error { return nil }
 
 // clientTLS is how sessions to peers are made.
 type clientTLS struct {
+	conf   *sslConf
 	key    string // of kept connections: the same settings, the same key
 	config *tls.Config
+	store  *openssl.Store // nil unless peers are verified
+	// variable says that the name of the certificate has variables.
+	variable bool
+	// sessions are those that can be resumed; nil where they aren't to be.
+	sessions tls.ClientSessionCache
+	// dynamic says that the name, or the certificate, depends on the request.
+	dynamic bool
 }
 
 // client makes the TLS settings of a place whose target may need them; nil for plain HTTP.
@@ -28,23 +79,226 @@ func (c *sslConf) client(b *ngx.Build, s *ngx.Scope, t *Target) (*clientTLS, err
 	if !t.TLS && t.Group != nil {
 		return nil, nil
 	}
-	// nginx neither verifies a peer nor sends its name unless it is told to.
-	config := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(0)}
-	return &clientTLS{key: "tls", config: config}, nil
+	// nginx's own verification stands in for crypto/tls's: it neither verifies a peer nor sends its name unless it is told to.
+	o := &clientTLS{conf: c, config: &tls.Config{InsecureSkipVerify: true, CipherSuites: c.Ciphers.V.Suites, DynamicRecordSizingDisabled: true}}
+	_, fixed := c.Name.V.Static()
+	o.dynamic = t.Group == nil || c.Name.IsSet() && !fixed
+	if c.SessionReuse.V {
+		o.sessions = tls.NewLRUClientSessionCache(sessionsKept)
+	}
+	if b.Offline {
+		return o, nil
+	}
+	for _, make := range []func(*ngx.Build) error{o.protocols, o.certificate, o.verification, o.commands} {
+		if err := make(b); err != nil {
+			return nil, nginxconf.Errorf("", 0, "%s", err)
+		}
+	}
+	name, _ := c.Name.V.Static()
+	o.key = fmt.Sprintln(string(t.Host), string(name), c.ServerName.V, c.Verify.V, c.VerifyDepth.V, c.Trusted.V, c.CRL.V, c.Certificate.V.Raw, c.Key.V.Raw,
+		o.config.MinVersion, o.config.MaxVersion, o.config.CipherSuites)
+	for _, cmd := range c.Commands.V {
+		o.key += cmd.Text + "\n"
+	}
+	return o, nil
+}
+
+// sessionsKept is how many sessions a place keeps, of all its peers.
+const sessionsKept = 256
+
+func (o *clientTLS) protocols(*ngx.Build) error {
+	if err := certs.SetProtocols(o.config, o.conf.Protocols.V); err != nil {
+		return fmt.Errorf(`"proxy_ssl_protocols": %w`, err)
+	}
+	return nil
+}
+
+// certificate loads the certificate shown to peers, unless its name has variables; an empty name is none.
+func (o *clientTLS) certificate(b *ngx.Build) error {
+	c := o.conf
+	if !c.Certificate.IsSet() || c.Certificate.V.IsEmpty() {
+		return nil
+	}
+	if !c.Key.IsSet() {
+		return fmt.Errorf(`no "proxy_ssl_certificate_key" is defined for certificate "%s"`, c.Certificate.V.Raw)
+	}
+	cert, fixed := c.Certificate.V.Static()
+	key, keyFixed := c.Key.V.Static()
+	if !fixed || !keyFixed {
+		o.variable, o.dynamic = true, true
+		return nil
+	}
+	pair, err := certs.Of(b).Pair(cert, key, c.Passwords.V)
+	if err == nil {
+		o.config.Certificates = []tls.Certificate{*pair}
+	}
+	return err
+}
+
+// verification reads the authorities and lists that peers are verified by.
+func (o *clientTLS) verification(b *ngx.Build) error {
+	c := o.conf
+	if !c.Verify.V {
+		return nil
+	}
+	if c.Trusted.V == "" {
+		return errors.New("no proxy_ssl_trusted_certificate for proxy_ssl_verify")
+	}
+	store := &openssl.Store{Depth: c.VerifyDepth.V, Usage: x509.ExtKeyUsageServerAuth}
+	var err error
+	if store.Trusted, err = certs.Of(b).Trusted(c.Trusted.V); err != nil {
+		return err
+	}
+	if c.CRL.V != "" {
+		if store.CRLs, err = certs.Of(b).CRLs(c.CRL.V); err != nil {
+			return err
+		}
+	}
+	o.store = store.Build()
+	return nil
+}
+
+// commands runs proxy_ssl_conf_command.
+func (o *clientTLS) commands(b *ngx.Build) error {
+	pair, err := certs.Run(b, o.config, o.conf.Commands.V, o.conf.Passwords.V)
+	if err != nil {
+		return err
+	}
+	if pair != nil {
+		o.config.Certificates = []tls.Certificate{*pair}
+		o.variable = false
+	}
+	return nil
+}
+
+// hostOf returns a name without port.
+func hostOf(name []byte) []byte {
+	at := 0
+	if len(name) > 0 && name[0] == '[' {
+		at = max(bytes.IndexByte(name, ']'), 0)
+	}
+	if i := bytes.IndexByte(name[at:], ':'); i >= 0 {
+		return name[:at+i]
+	}
+	return name
+}
+
+// nameFor returns the name of the peer for a request, without port.
+func (o *clientTLS) nameFor(x *exchange) []byte {
+	if o.conf.Name.IsSet() {
+		return hostOf(o.conf.Name.V.Bytes(x.r))
+	}
+	return hostOf(x.to.host)
+}
+
+// identify writes what of a request tells its sessions apart from others of the place.
+func (o *clientTLS) identify(h hash.Hash, x *exchange) {
+	h.Write(o.nameFor(x))
+	if o.variable {
+		h.Write(o.conf.Certificate.V.Bytes(x.r))
+		h.Write([]byte{0})
+		h.Write(o.conf.Key.V.Bytes(x.r))
+	}
+}
+
+// sent returns the name that goes out by SNI: none unless asked for, and no address.
+func (o *clientTLS) sent(name []byte) string {
+	if !o.conf.ServerName.V || len(name) == 0 || name[0] == '[' {
+		return ""
+	}
+	if _, err := netip.ParseAddr(string(name)); err == nil {
+		return ""
+	}
+	return string(name)
+}
+
+// verify judges the certificates that a peer showed for a name, with nginx's words.
+func (o *clientTLS) verify(chain []*x509.Certificate, name []byte) error {
+	if o.store == nil {
+		return nil
+	}
+	if len(chain) == 0 {
+		return errors.New(`upstream SSL certificate does not match "` + string(name) + `"`)
+	}
+	if result, _ := o.store.Verify(chain, time.Now()); result != openssl.OK {
+		return fmt.Errorf("upstream SSL certificate verify error: (%d:%s)", result, result)
+	}
+	if !openssl.MatchesHost(chain[0], strings.Trim(string(name), "[]")) {
+		return fmt.Errorf(`upstream SSL certificate does not match "%s"`, name)
+	}
+	return nil
+}
+
+// probe returns the configuration for sessions without a request: health checks.
+func (o *clientTLS) probe(t *Target) *tls.Config {
+	cfg := o.config.Clone()
+	name := hostOf(t.Host)
+	if fixed, ok := o.conf.Name.V.Static(); ok && o.conf.Name.IsSet() {
+		name = hostOf(fixed)
+	}
+	cfg.ServerName = o.sent(name)
+	cfg.VerifyConnection = func(cs tls.ConnectionState) error { return o.verify(cs.PeerCertificates, name) }
+	return cfg
+}
+
+// peerSessions are the sessions with one peer among those of a place.
+type peerSessions struct {
+	tls.ClientSessionCache
+	peer string
+}
+
+func (s peerSessions) Get(key string) (*tls.ClientSessionState, bool) {
+	return s.ClientSessionCache.Get(s.peer + " " + key)
+}
+
+func (s peerSessions) Put(key string, cs *tls.ClientSessionState) {
+	s.ClientSessionCache.Put(s.peer+" "+key, cs)
 }
 
 // handshake starts a TLS session with the peer at hand.
 func (x *exchange) handshake(p *upstream.Peer) failure {
 	x.s.While = whileTLS
-	err := x.link.Conn.ClientTLS(x.h.tls.config, x.h.conf.ConnectTimeout.V)
+	o := x.h.tls
+	name := o.nameFor(x)
+	cfg := o.config.Clone()
+	cfg.ServerName = o.sent(name)
+	if o.variable {
+		list, err := certs.Load(x.r, []certs.File{o.conf.Certificate.V}, []certs.File{o.conf.Key.V}, o.conf.Passwords.V, o.conf.Cache.V)
+		if err != nil {
+			x.r.Errorf("%s while %s", err, whileTLS)
+			return failure{class: nextOff, status: 500}
+		}
+		cfg.Certificates = list
+	}
+	if o.sessions != nil {
+		peer := string(p.Name)
+		if o.variable {
+			peer += string(o.conf.Certificate.V.Bytes(x.r))
+		}
+		cfg.ClientSessionCache = peerSessions{o.sessions, peer}
+	}
+	err := x.link.Conn.ClientTLS(cfg, x.h.conf.ConnectTimeout.V)
+	if err != nil {
+		return x.handshakeFailed(err)
+	}
+	if err := o.verify(x.link.Conn.TLS().PeerCertificates, name); err != nil {
+		x.r.Errorf("%s while %s", err, whileTLS)
+		return failure{class: nextError, status: 502}
+	}
+	return failure{}
+}
+
+func (x *exchange) handshakeFailed(err error) failure {
 	switch {
-	case err == nil:
-		return failure{}
 	case errors.Is(err, tcp.ErrTimeout):
 		return x.timedOut(whileTLS)
 	case errors.Is(err, tcp.ErrHangup):
 		return x.clientGone(whileTLS)
 	}
-	x.r.Errorf("SSL_do_handshake() failed (%s) while %s", err, whileTLS)
+	text, alone := openssl.Handshake(err)
+	if !alone {
+		text = "SSL_do_handshake() failed (" + text + ")"
+	}
+	x.r.Errorf("%s while %s", text, whileTLS)
 	return failure{class: nextError, status: 502}
 }

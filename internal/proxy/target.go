@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"limpet/internal/ngx"
+	"limpet/internal/tcp"
 	"limpet/nginxconf"
 	"limpet/upstream"
 )
@@ -79,7 +80,7 @@ func (t *Target) defaultPort() int {
 func splitURL(rest string) (host, uri string, hasURI bool) {
 	if path, ok := strings.CutPrefix(rest, "unix:"); ok {
 		if i := strings.IndexByte(path, ':'); i >= 0 {
-			return rest[:5+i], path[i+1:], true
+			return rest[:5+i], path[i+1:], i+1 < len(path)
 		}
 		return rest, "", false
 	}
@@ -177,6 +178,9 @@ func (t *Target) find(r *ngx.Request, host string, port int) (*upstream.Group, i
 		}
 		name, port = host[:i], p
 	}
+	if g := t.groups.At(name, port); g != nil {
+		return g, 0
+	}
 	addr, err := netip.ParseAddr(strings.Trim(name, "[]"))
 	if err != nil {
 		return t.lookup(r, name, port)
@@ -186,13 +190,16 @@ func (t *Target) find(r *ngx.Request, host string, port int) (*upstream.Group, i
 
 // lookup asks the location's resolver for a name that came by variables.
 func (t *Target) lookup(r *ngx.Request, name string, port int) (*upstream.Group, int) {
-	res := r.Scope.Core.Resolver
-	if res == nil {
+	addrs, err := r.Resolve(name)
+	switch {
+	case err == nil:
+	case err == ngx.ErrNoResolver:
 		r.Errorf("no resolver defined to resolve %s", name)
 		return nil, 502
-	}
-	addrs, err := res.Lookup(r, name)
-	if err != nil {
+	case errors.Is(err, tcp.ErrHangup), errors.Is(err, tcp.ErrAborted):
+		r.Infof("epoll_wait() reported that client prematurely closed connection while resolving")
+		return nil, 499
+	default:
 		r.Errorf("%s could not be resolved (%s)", name, err)
 		return nil, 502
 	}

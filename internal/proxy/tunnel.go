@@ -3,7 +3,11 @@ package proxy
 import (
 	"errors"
 	"io"
+	"sync"
+	"sync/atomic"
+	"time"
 
+	"limpet/internal/errlog"
 	"limpet/internal/ngx"
 	"limpet/internal/tcp"
 )
@@ -11,7 +15,7 @@ import (
 // upgrade answers with 101 and joins the two connections until one of them ends.
 func (x *exchange) upgrade() ngx.Outcome {
 	r := x.r
-	if !r.In.Has(ngx.HeaderUpgrade) {
+	if !r.In.Has(ngx.HeaderUpgrade) || !r.IsMain() {
 		r.Errorf("upstream sent unexpected 101 while %s", whileHead)
 		x.close()
 		x.endTry(502)
@@ -39,33 +43,92 @@ func (x *exchange) upgrade() ngx.Outcome {
 	return ngx.OK
 }
 
-// join copies both ways until one side ends or both are silent for proxy_read_timeout.
+// join copies both ways until one side ends, or nothing goes either way for proxy_read_timeout.
 func (x *exchange) join(client, up *tcp.Conn) {
-	core := x.r.Scope.Core
 	client.SetReadTimeout(0)
-	client.SetWriteTimeout(core.SendTimeout.V)
-	type result struct {
-		n   int64
-		err error
-	}
-	sent := make(chan result, 1)
+	client.SetWriteTimeout(x.r.Scope.Core.SendTimeout.V)
+	t := &tunnel{idle: x.h.conf.ReadTimeout.V, buffers: &x.h.exchanges.tunnels}
+	t.touch()
+	var sent int64
+	ended := make(chan error, 1)
 	go func() {
-		n, err := tcp.Splice(up, client, -1)
+		err := t.flow(up, client, &sent)
 		up.Abort()
-		sent <- result{n, err}
+		ended <- err
 	}()
-	n, err := tcp.Splice(client, up, -1)
+	var got int64
+	err := t.flow(client, up, &got)
 	client.Abort()
-	s := <-sent
-	x.got += n
-	x.sent += s.n
-	x.lastTry().Length += n
-	x.r.BytesSent += n
-	x.r.BodySent += n
+	if e := <-ended; errors.Is(err, tcp.ErrAborted) {
+		err = e
+	}
+	x.got += got
+	x.sent += sent
+	x.src.read += got
+	x.r.BytesSent += got
+	x.r.BodySent += got
 	switch {
 	case errors.Is(err, tcp.ErrTimeout):
-		x.r.Errorf("upstream timed out (110: Connection timed out) while %s", whileTunnel)
+		x.r.Infof("upstream timed out (110: Connection timed out) while %s", whileTunnel)
 	case err != nil && !errors.Is(err, tcp.ErrAborted) && !errors.Is(err, io.EOF):
-		x.r.Infof("recv() failed (%s) while %s", err, whileTunnel)
+		x.r.Infof("recv() failed %s while %s", errlog.Errno(err), whileTunnel)
+	}
+}
+
+// tunnel is two joined connections.
+type tunnel struct {
+	idle    time.Duration // how long both may be silent
+	last    atomic.Int64  // when one wasn't: Unix nanoseconds
+	buffers *sync.Pool    // of *[]byte
+}
+
+func (t *tunnel) touch() { t.last.Store(time.Now().UnixNano()) }
+
+// flow copies from one side to the other and counts in n. It holds a buffer only while there is something to copy.
+func (t *tunnel) flow(to, from *tcp.Conn, n *int64) error {
+	for {
+		err := from.Wait()
+		if err == tcp.ErrTimeout {
+			left := time.Until(time.Unix(0, t.last.Load()).Add(t.idle))
+			if left <= 0 {
+				return err
+			}
+			from.SetReadTimeout(left) // the other way had something
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := t.pass(to, from, n); err != nil {
+			return err
+		}
+	}
+}
+
+// pass copies what is there.
+func (t *tunnel) pass(to, from *tcp.Conn, n *int64) error {
+	buf, ok := t.buffers.Get().(*[]byte)
+	if !ok {
+		b := make([]byte, bodyBuffer)
+		buf = &b
+	}
+	defer t.buffers.Put(buf)
+	for {
+		got, err := from.TryRead(*buf)
+		if got > 0 {
+			t.touch()
+			if _, err := to.Write((*buf)[:got]); err != nil {
+				return err
+			}
+			*n += int64(got)
+			if got == len(*buf) {
+				continue
+			}
+			return nil
+		}
+		if err == tcp.ErrWouldBlock {
+			return nil
+		}
+		return err
 	}
 }

@@ -188,7 +188,7 @@ func (a *answer) run(r *ngx.Request, st state) state {
 	}
 	o := &r.Out
 	o.Status, o.Reason, o.Length = a.status, nil, int64(len(text))
-	o.ContentType = r.MIMEType()
+	r.SetType()
 	if out := r.DiscardBody(); out != ngx.Next {
 		return st.end(out)
 	}

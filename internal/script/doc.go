@@ -62,6 +62,7 @@
 //	reload                            sends HUP and waits for the new configuration; when it is refused, fails and prints why
 //	signal HUP|QUIT|TERM|INT|USR1|USR2|WINCH|KILL
 //	quit [SIGNAL]                     sends QUIT, or the signal, and waits for the end
+//	limpet VERB [argument]...         runs one of limpet's own commands (drain, status, ...) and prints what it says; with ! it must fail
 //	edit FILE s/REGEXP/TEXT/          replaces text in a file
 //	log [-all] [-new] error|access|FILE [REGEXP]
 //	                                  prints a log; with REGEXP its lines that match, waiting for one. Times, processes
@@ -96,6 +97,13 @@
 //	tls=NAME                          speaks TLS with NAME.crt and NAME.key, see cert
 //
 // A request with Upgrade is answered by 101 and an echo of all that follows.
+//
+// # Names
+//
+//	dns PORT9 [NAME=VALUE,...]...     starts a name server at 127.0.0.1:PORT9 (UDP), or gives it other names
+//
+// A VALUE is an address, >ALIAS, PRIORITY/WEIGHT/PORT/HOST of a service, or !CODE for an error. What it says is valid
+// for a second; a name that isn't there doesn't exist.
 //
 // # Clients
 //

@@ -260,6 +260,21 @@ func check(r *run, args []string) (string, error) {
 	return checkTimes.ReplaceAllString(string(out), ""), err
 }
 
+// runVerb runs one of limpet's own commands and prints what it says.
+func runVerb(r *run, args []string) (string, error) {
+	if len(args) == 0 || r.bin.Oracle {
+		return "", usageError("usage: limpet VERB [argument]..., which nginx doesn't have")
+	}
+	var argv []string
+	for _, a := range args {
+		argv = append(argv, r.real(a))
+	}
+	cmd := exec.Command(r.bin.Path, argv...)
+	cmd.Dir = r.work
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
 // checkTimes finds time and process in lines that nginx writes to its log as well.
 var checkTimes = regexp.MustCompile(`(?m)^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[\w+\] \d+#\d+: .*\n`)
 

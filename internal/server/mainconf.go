@@ -56,7 +56,6 @@ func (c *Main) Directives() []conf.Directive {
 		conf.Accepted("pcre_jit", conf.Main, conf.Args1, "patterns are compiled by limpet's own engines"),
 		conf.Accepted("thread_pool", conf.Main, conf.Args23, "files are read in goroutines"),
 		conf.Accepted("ssl_engine", conf.Main, conf.Args1, "TLS is Go's own"),
-		conf.Accepted("ssl_object_cache_inheritable", conf.Main, conf.Args1, "keys are read anew at each reload"),
 		conf.Block("events", conf.Main, conf.Events, conf.NoArgs, c.openEvents, nil, "Holds what concerns connections."),
 		conf.Custom("worker_connections", conf.Events, conf.Args1, &c.Connections, func(s *conf.Setting) (int, error) {
 			n, ok := conf.ParseNum(s.Arg(0))

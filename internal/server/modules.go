@@ -9,6 +9,7 @@ import (
 	"limpet/internal/authrequest"
 	"limpet/internal/charset"
 	"limpet/internal/corevars"
+	"limpet/internal/drain"
 	"limpet/internal/gunzip"
 	"limpet/internal/gzip"
 	"limpet/internal/headers"
@@ -28,6 +29,8 @@ import (
 	"limpet/internal/static"
 	"limpet/internal/stubstatus"
 	"limpet/internal/subfilter"
+	"limpet/internal/tlsconf"
+	"limpet/internal/unsupported"
 	"limpet/internal/userid"
 	"limpet/sticky"
 	"limpet/upstream"
@@ -43,9 +46,11 @@ func (opt *Options) modules() []ngx.Module {
 		corevars.Module(),
 		location.Module(opt.remap()),
 		rewrite.Module(),
+		tlsconf.Module(),
 		maps.Module(),
 		sticky.Module(sticky.Options{Legacy: opt.StickyLegacy}),
 		upstream.Module(),
+		drain.Module(opt.Drains),
 		lua.Module(lua.Options{Recognise: !opt.RunLua}),
 		metrics.Module(opt.Admin != ""),
 		proxy.Module(),
@@ -76,5 +81,6 @@ func (opt *Options) modules() []ngx.Module {
 		gzip.Module(),
 		static.Ranges(),
 	)
+	ms = append(ms, unsupported.Module(opt.WarnUnsupported, ms))
 	return append(ms, ngx.VarModule(ms))
 }

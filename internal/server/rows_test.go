@@ -97,6 +97,7 @@ func differences() map[string]string {
 		"userid_service":             "the default is the address that the request came to",
 		"server_name":                "an empty name is made where the server is built",
 		"keepalive_timeout":          "nginx has two: 60s in an upstream, which the table takes for the one of http",
+		"proxy_ssl_name":             "unset, it is the host of proxy_pass or a script's",
 		"proxy_set_header":           "the default fields are built in",
 		"proxy_busy_buffers_size":    "the default follows proxy_buffer_size",
 		"proxy_temp_file_write_size": "the default follows proxy_buffer_size",
@@ -218,11 +219,17 @@ func directivesPage() string {
 	for _, n := range names {
 		b.WriteString(strings.Join(byName[n], ""))
 	}
+	b.WriteString("\n## Known and not supported\n\nThese are refused by name, those of NGINX Plus, OpenResty, Tengine, Angie and of widely used modules among them.\n\n")
+	for _, n := range strings.Fields(knownText) {
+		if byName[n] == nil && n != "include" {
+			b.WriteString("`" + n + "`\n")
+		}
+	}
 	return b.String()
 }
 
 // scriptless is how many directives may lack a script. It may only fall.
-const scriptless = 177
+const scriptless = 104
 
 // TestDirectivesHaveScripts wants testdata/directives/NAME.txtar for each directive that does something.
 func TestDirectivesHaveScripts(t *testing.T) {

@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -209,6 +210,7 @@ func (s *Server) serve(l *listener) {
 			c, err := l.ln.Accept()
 			if err == nil {
 				go s.http.Serve(c, &l.face(c).Listener)
+				runtime.Gosched() // it runs before the next is accepted, so that connections are served in order
 				continue
 			}
 			if errors.Is(err, net.ErrClosed) {

@@ -10,6 +10,7 @@ import (
 	"limpet/internal/location"
 	"limpet/internal/ngx"
 	"limpet/internal/tcp"
+	"limpet/internal/tlsconf"
 	"limpet/nginxconf"
 )
 
@@ -65,10 +66,16 @@ func (s *Snapshot) assemble(opt Options) error {
 	s.site = site
 	engine := &location.Engine{}
 	for _, a := range site.Addresses {
-		s.points[a.Listen.Addr] = &ngx.Endpoint{
-			Default: a.Default, Find: a.Find, Engine: engine, Release: s.release,
-			HTTP2: a.Listen.HTTP2, Proxy: a.Listen.Proxy, TLS: a.TLS,
+		ep := &ngx.Endpoint{
+			Default: a.Default, Find: a.Find, Engine: engine, Release: s.release, HTTP2: a.Listen.HTTP2, Proxy: a.Listen.Proxy,
 		}
+		if a.Listen.SSL {
+			ep.TLS, err = tlsconf.Accept(s.build, tlsconf.Address{Default: a.Default, Scopes: a.Scopes(), Find: a.Find, HTTP2: a.Listen.HTTP2})
+			if err != nil {
+				return err
+			}
+		}
+		s.points[a.Listen.Addr] = ep
 	}
 	return nil
 }

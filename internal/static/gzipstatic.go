@@ -48,6 +48,6 @@ func (c *Conf) gzipStatic(r *ngx.Request) ngx.Outcome {
 		}
 		return ngx.Next
 	}
-	r.Out.ContentType = r.MIMEType()
+	r.SetType()
 	return send(r, &f, name, "gzip")
 }

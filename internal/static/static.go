@@ -54,7 +54,7 @@ func (c *Conf) serve(r *ngx.Request) ngx.Outcome {
 	case method == "POST":
 		return ngx.Status(405)
 	}
-	r.Out.ContentType = r.MIMEType()
+	r.SetType()
 	return send(r, &f, name, "")
 }
 

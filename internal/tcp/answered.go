@@ -1,9 +1,7 @@
 package tcp
 
-import "errors"
-
-// ErrAnswered ends a write whose peer has sent something while it took no more bytes.
-var ErrAnswered = errors.New("peer answered before it had all")
+// ErrAnswered ends a write whose peer has sent something while it took no more bytes, and a wait for what it is to be sent.
+var ErrAnswered error = &netError{"peer answered before it had all", false, true}
 
 // Readable says whether there is something to read, the end of the stream or an error included, without waiting.
 func (c *Conn) Readable() bool {
@@ -50,6 +48,30 @@ func (c *Conn) WriteUnlessAnswered(a, b []byte) (n int, err error) {
 // writeOrAnswered waits until the socket takes some of p, within the write timeout, or has something to read:
 // ErrAnswered. The reading side is waited for in a goroutine of its own, which has ended when writeOrAnswered returns.
 func (c *Conn) writeOrAnswered(p []byte) (int, error) {
+	end := c.whenReadable(func() { c.stop(&c.out.side, ErrAnswered) })
+	c.out.op, c.out.buf = opPlain, p
+	n, err := c.waitWrite()
+	end()
+	c.unstop(&c.out.side)
+	return n, err
+}
+
+// WaitOr is Wait that ends with ErrAnswered when there is something to read from other, the end of its stream included.
+// Nobody may read from other meanwhile.
+func (c *Conn) WaitOr(other *Conn) error {
+	if other.raw == nil {
+		return c.Wait()
+	}
+	end := other.whenReadable(func() { c.stop(&c.in.side, ErrAnswered) })
+	err := c.Wait()
+	end()
+	c.unstop(&c.in.side)
+	return err
+}
+
+// whenReadable calls f, in a goroutine of its own, once the socket has something to read, unless end is called before;
+// end waits for the goroutine.
+func (c *Conn) whenReadable(f func()) (end func()) {
 	timeout := c.in.side.timeout
 	c.in.side.timeout = 0
 	ended := make(chan struct{})
@@ -57,18 +79,22 @@ func (c *Conn) writeOrAnswered(p []byte) (int, error) {
 		defer close(ended)
 		c.in.op, c.in.buf = opPeek, c.one[:]
 		if _, err := c.waitRead(); err != ErrWouldBlock {
-			c.stop(&c.out.side, ErrAnswered)
+			f()
 		}
 	}()
-	c.out.op, c.out.buf = opPlain, p
-	n, err := c.waitWrite()
-	c.stop(&c.in.side, ErrWouldBlock)
-	<-ended
-	c.in.side.timeout = timeout
+	return func() {
+		c.stop(&c.in.side, ErrWouldBlock)
+		<-ended
+		c.in.side.timeout = timeout
+		c.unstop(&c.in.side)
+	}
+}
+
+// unstop lets a side's waits be begun again.
+func (c *Conn) unstop(s *side) {
 	c.mu.Lock()
-	c.in.side.stopped, c.out.side.stopped = nil, nil
+	s.stopped = nil
 	c.mu.Unlock()
-	return n, err
 }
 
 // stop ends the wait under way on a side with a cause, and every one begun before stopped is cleared.

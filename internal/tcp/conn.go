@@ -23,7 +23,7 @@ import (
 // The errors that this package adds to the system's.
 var (
 	// ErrTimeout is a read or a write that made no progress within its timeout; it is a net.Error.
-	ErrTimeout error = &netError{"connection timed out", true, false}
+	ErrTimeout error = &netError{"connection timed out", true, true}
 	// ErrWouldBlock is TryRead's word for nothing to read yet.
 	ErrWouldBlock error = &netError{"operation would block", false, true}
 	// ErrHangup says that the client, on whose behalf the operation waited, has gone.
@@ -34,7 +34,8 @@ var (
 	ErrAborted = errors.New("connection aborted")
 )
 
-// netError is a net.Error. crypto/tls keeps a session usable after a temporary one, which TryRead rests on.
+// netError is a net.Error. crypto/tls keeps a session usable after a temporary one when reading, which TryRead and
+// waits that go on after a timeout rest on.
 type netError struct {
 	text               string
 	timeout, temporary bool
@@ -61,6 +62,8 @@ type Conn struct {
 	nc   net.Conn        // nil: made by Dial from a descriptor
 	raw  syscall.RawConn // nil: not a system socket, the methods of nc do
 	tls  *tls.Conn       // nil: plain
+	// record bounds what goes into a TLS record; 0 for as much as fits.
+	record int
 
 	pushed []byte  // what the next Read gives first
 	one    [1]byte // where Wait puts its byte
@@ -180,7 +183,7 @@ func (c *Conn) Wait() error {
 // Write writes all of p.
 func (c *Conn) Write(p []byte) (int, error) {
 	if c.tls != nil {
-		return c.tls.Write(p)
+		return c.writeRecords(p)
 	}
 	return c.writeWire(p)
 }

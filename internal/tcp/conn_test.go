@@ -228,3 +228,23 @@ func TestAnythingElseGoesThroughItsMethods(t *testing.T) {
 		t.Errorf("Read: %v", err)
 	}
 }
+
+// A deadline that an earlier wait left behind wakes a later one, which must not take that for its peer's doing.
+func TestADeadlineLeftBehindIsNotReadiness(t *testing.T) {
+	for name, wait := range map[string]func(c *Conn) error{
+		"Wait":      (*Conn).Wait,
+		"WriteWait": func(c *Conn) error { return c.WriteWait([]byte("x"), func() bool { return true }) },
+	} {
+		server, client := pair(t, "tcp")
+		client.SetReadTimeout(50 * time.Millisecond)
+		late := time.AfterFunc(20*time.Millisecond, func() { write(t, server, "x") })
+		if err := client.Wait(); err != nil { // leaves a deadline 30 ms away
+			t.Fatal(err)
+		}
+		late.Stop()
+		read(t, client, 1)
+		if err := wait(client); err != ErrTimeout {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

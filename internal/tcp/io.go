@@ -306,7 +306,10 @@ func (c *Conn) writeMethod(p []byte) (int, error) {
 
 // Writev writes a, then b, with one system call where the socket takes them at once.
 func (c *Conn) Writev(a, b []byte) (int, error) {
-	if len(a) == 0 || len(b) == 0 || c.raw == nil || c.tls != nil {
+	if c.tls != nil && len(a) > 0 && len(b) > 0 {
+		return c.writeJoined(a, b)
+	}
+	if len(a) == 0 || len(b) == 0 || c.raw == nil {
 		n, err := c.Write(a)
 		if err != nil || len(b) == 0 {
 			return n, err

@@ -3,6 +3,7 @@ package tcp
 import (
 	"crypto/tls"
 	"net"
+	"sync"
 	"time"
 )
 
@@ -34,6 +35,65 @@ func (c *Conn) startTLS(session *tls.Conn, timeout time.Duration) error {
 		c.tls = session
 	}
 	return err
+}
+
+// maxRecord is the most that a TLS record holds, RFC 8446 section 5.1.
+const maxRecord = 16 << 10
+
+// SetRecordSize bounds how much of what is written goes into a TLS record; 0, and what no record holds, is no bound.
+func (c *Conn) SetRecordSize(n int) {
+	if c.record = n; n >= maxRecord {
+		c.record = 0
+	}
+}
+
+// writeRecords writes p in records of the size that is set.
+func (c *Conn) writeRecords(p []byte) (int, error) {
+	if c.record == 0 || len(p) <= c.record {
+		return c.tls.Write(p)
+	}
+	done := 0
+	for done < len(p) {
+		n, err := c.tls.Write(p[done:min(len(p), done+c.record)])
+		if done += n; err != nil {
+			return done, err
+		}
+	}
+	return done, nil
+}
+
+// joined is a buffer of a record's size.
+type joined [maxRecord]byte
+
+func newJoined() any { return new(joined) }
+
+var joinedBuffers = sync.Pool{New: newJoined}
+
+// writeJoined writes a and b so that the end of a and the beginning of b share a record, which saves a
+// record and a system call for a head and its body.
+func (c *Conn) writeJoined(a, b []byte) (int, error) {
+	size := c.record
+	if size == 0 {
+		size = maxRecord
+	}
+	if len(a) >= size {
+		n, err := c.writeRecords(a)
+		if err != nil {
+			return n, err
+		}
+		m, err := c.writeRecords(b)
+		return n + m, err
+	}
+	buf := joinedBuffers.Get().(*joined)
+	defer joinedBuffers.Put(buf)
+	n := copy(buf[:], a)
+	m := copy(buf[n:size], b)
+	done, err := c.tls.Write(buf[:n+m])
+	if err != nil || m == len(b) {
+		return done, err
+	}
+	more, err := c.writeRecords(b[m:])
+	return done + more, err
 }
 
 // Secure says whether the connection has a TLS session.

@@ -157,7 +157,10 @@ func (c *Conn) guard(other *Conn, bound bool) {
 }
 
 // Sleep waits for d. It returns early with ErrHangup when the watched peer goes and with ErrAborted after Abort.
-func (c *Conn) Sleep(d time.Duration) error {
+func (c *Conn) Sleep(d time.Duration) error { return c.Await(nil, d) }
+
+// Await is Sleep that also returns, without an error, when done is closed: for what somebody else does meanwhile.
+func (c *Conn) Await(done <-chan struct{}, d time.Duration) error {
 	c.mu.Lock()
 	if c.wake == nil {
 		c.wake = make(chan struct{}, 1)
@@ -171,6 +174,7 @@ func (c *Conn) Sleep(d time.Duration) error {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+	case <-done:
 	case <-wake:
 	}
 	c.mu.Lock()

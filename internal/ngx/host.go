@@ -1,19 +1,19 @@
-package http1
+package ngx
 
-import "limpet/internal/ngx"
+import "bytes"
 
-// validHost checks a host as RFC 3986 section 3.2.2 and nginx do and returns it
+// ValidHost checks a host as RFC 3986 section 3.2.2 and nginx do and returns it
 // in lower case without port and final dot, changed in place only by lower-casing into dst.
-func validHost(dst, host []byte) (name []byte, ok bool) {
+func ValidHost(dst, host []byte) (name []byte, ok bool) {
 	name, rest := host, []byte(nil)
 	if len(host) > 0 && host[0] == '[' {
-		end := indexByte(host, ']')
+		end := bytes.IndexByte(host, ']')
 		if end < 0 || !validLiteral(host[1:end]) {
 			return nil, false
 		}
 		name, rest = host[:end+1], host[end+1:]
 	} else {
-		if i := indexByte(host, ':'); i >= 0 {
+		if i := bytes.IndexByte(host, ':'); i >= 0 {
 			name, rest = host[:i], host[i:]
 		}
 		if !validName(name) {
@@ -28,10 +28,7 @@ func validHost(dst, host []byte) (name []byte, ok bool) {
 	}
 	base := len(dst)
 	for _, c := range name {
-		if isUpper(c) {
-			c |= 0x20
-		}
-		dst = append(dst, c)
+		dst = append(dst, lower(c))
 	}
 	return dst[base:], true
 }
@@ -61,7 +58,7 @@ func validLiteral(b []byte) bool {
 		if c == '.' && i > 0 && b[i-1] == '.' {
 			return false
 		}
-		if !isAlpha(c) && !isDigit(c) && !isHostMark(c) && c != ':' {
+		if !isAlpha(c) && !isDigit(c) && !IsHostMark(c) && c != ':' {
 			return false
 		}
 	}
@@ -79,21 +76,25 @@ func validName(b []byte) bool {
 				return false
 			}
 		case c == '%':
-			if i+2 >= len(b) || ngx.Unhex(b[i+1]) < 0 || ngx.Unhex(b[i+2]) < 0 {
+			if i+2 >= len(b) || !isHex(b[i+1]) || !isHex(b[i+2]) {
 				return false
 			}
-		case !isHostMark(c):
+		case !IsHostMark(c):
 			return false
 		}
 	}
 	return true
 }
 
-func indexByte(b []byte, c byte) int {
-	for i := range b {
-		if b[i] == c {
-			return i
-		}
+// IsHostMark reports the marks that RFC 3986 allows in an IP literal beside letters and digits.
+func IsHostMark(c byte) bool {
+	switch c {
+	case '-', '.', '_', '~', '!', '$', '&', '\'', '(', ')', '*', '+', ',', ';', '=':
+		return true
 	}
-	return -1
+	return false
 }
+
+func isAlpha(c byte) bool { c |= 0x20; return 'a' <= c && c <= 'z' }
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+func isHex(c byte) bool   { return isDigit(c) || 'a' <= c|0x20 && c|0x20 <= 'f' }
