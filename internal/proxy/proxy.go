@@ -159,6 +159,7 @@ type exchange struct {
 func (x *exchange) EndRequest() {
 	p := x.h.exchanges
 	x.close()
+	x.s.Done(upstream.Failed) // of a request that panicked; else it is done
 	x.c.end()
 	in, out, blocked := x.in, x.out, x.blocked
 	if cap(out) > 16<<10 {
@@ -478,7 +479,7 @@ func (x *exchange) connect(p *upstream.Peer) failure {
 		}
 	}
 	opt := tcp.DialOptions{
-		Timeout: or(x.s.Asked.Connect, c.ConnectTimeout.V), KeepAlive: c.SocketKeepalive.V, RcvBuf: int(c.RcvBuf.V), SndBuf: int(c.SndBuf.V), Guard: x.client(),
+		Timeout: or(x.s.Asked.Connect, c.ConnectTimeout.V), KeepAlive: c.SocketKeepalive.V, RcvBuf: int(c.RcvBuf.V), SndBuf: int(c.SndBuf.V), Opened: x.guard,
 	}
 	if c.Bind.V.On {
 		if addr := c.Bind.V.Addr.Bytes(x.r); len(addr) > 0 {
@@ -495,6 +496,7 @@ func (x *exchange) connect(p *upstream.Peer) failure {
 	}
 	conn, err := tcp.Dial(p.Network, p.Addr, opt)
 	if err != nil {
+		x.guard(nil)
 		return x.connectError(p, err)
 	}
 	x.link = upstream.Link{Conn: conn, Opened: x.begun, Idle: x.s.Asked.KeepIdle, Limit: x.s.Asked.KeepRequests}
@@ -536,23 +538,23 @@ func (x *exchange) keptKey() uint64 {
 	return x.h.key ^ f.Sum64()
 }
 
-// client is the connection whose end ends the waiting for the peer; nil where it doesn't.
-func (x *exchange) client() tcp.Guard {
-	c := x.r.Client
-	switch {
-	case x.h.conf.IgnoreClientAbort.V || x.c != nil && x.c.keep || x.h.store != nil || !x.r.IsMain():
-		return nil
-	case c.Stream != nil:
-		return c.Stream
-	case c.Conn != nil:
-		return c.Conn
-	}
-	return nil
-}
-
+// guard has the end of the client's connection end the waiting for the peer; where
+// the client's going doesn't matter, only its being cut by Abort. The one slot is the
+// main request's: subrequests aren't guarded.
 func (x *exchange) guard(conn *tcp.Conn) {
-	if c := x.client(); c != nil {
-		c.Guard(conn)
+	c := x.r.Client
+	ignore := x.h.conf.IgnoreClientAbort.V || x.c != nil && x.c.keep || x.h.store != nil
+	switch {
+	case !x.r.IsMain():
+	case c.Stream != nil:
+		if !ignore {
+			c.Stream.Guard(conn)
+		}
+	case c.HTTP2 || c.Conn == nil:
+	case ignore:
+		c.Conn.Bind(conn)
+	default:
+		c.Conn.Guard(conn)
 	}
 }
 

@@ -220,8 +220,8 @@ func (x *exchange) framing() failure {
 	status := x.line.Status
 	x.keep = !x.fields.connectionClose && (!x.line.Old || x.fields.connectionKeep) && x.h.conf.HTTPVersion.V != ngx.HTTP10 ||
 		x.h.conf.HTTPVersion.V == ngx.HTTP10 && x.fields.connectionKeep
-	if x.cut {
-		x.keep = false // what is sent next would be the rest of this request
+	if x.cut || status == 101 {
+		x.keep = false // what is sent next would be the rest of this request, or isn't HTTP any more
 	}
 	x.noBody = status == 204 || status == 304 || status == 101 || bytes.Equal(x.method(), []byte("HEAD"))
 	x.dec = http1.ChunkDecoder{KeepTrailer: true}
@@ -286,7 +286,9 @@ func (x *exchange) deliver(p *upstream.Peer) ngx.Outcome {
 
 // discard ends a try whose answer's body nobody wants.
 func (x *exchange) discard() {
-	if x.noBody || x.length >= 0 && int64(x.wr-x.rd) == x.length {
+	if x.noBody && x.rd == x.wr {
+		x.release()
+	} else if !x.noBody && x.length >= 0 && int64(x.wr-x.rd) == x.length {
 		x.rd = x.wr
 		x.release()
 	} else {
