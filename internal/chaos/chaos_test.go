@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -196,7 +197,31 @@ func TestEveryAnswerIsWholeAndItsOwn(t *testing.T) {
 	if n := fails.lost.Load(); n > done.Load()/100+3 {
 		t.Errorf("%d of %d requests were lost to peers that closed kept connections", n, done.Load())
 	}
+	reportSlow(t, s.dir)
 	fails.report(t, s.dir+"error.log")
+}
+
+// reportSlow fails for requests that took so long that something must have waited for
+// a time-out: backends answer within a second.
+func reportSlow(t *testing.T, dir string) {
+	t.Helper()
+	access, _ := os.ReadFile(dir + "logs")
+	errors, _ := os.ReadFile(dir + "error.log")
+	for line := range strings.Lines(string(access)) {
+		f := strings.Fields(line)
+		took, _ := strconv.ParseFloat(f[len(f)-1], 64)
+		if took < 20 || strings.Contains(line, "framing=close&act=early") {
+			continue // such a peer answers, then waits for the rest of a body that goes no further, as with nginx
+		}
+		t.Errorf("slow: %s", line)
+		_, id, _ := strings.Cut(line, "?id=")
+		id, _, _ = strings.Cut(id, "&")
+		for line := range strings.Lines(string(errors)) {
+			if strings.Contains(line, "?id="+id+"&") {
+				t.Log(line)
+			}
+		}
+	}
 }
 
 // settle waits until something that ends by itself has ended.
