@@ -136,7 +136,7 @@ func TestSightingsAreCountedBySpelling(t *testing.T) {
 	if n, last := p.Seen(Envoy); n != 0 || !last.IsZero() {
 		t.Errorf("seen %d, last %s", n, last)
 	}
-	if n := p.Outcomes(Hit); n != 2 {
-		t.Errorf("%d hits", n)
+	if n := p.Reasons(OtherDialect); n != 2 {
+		t.Errorf("%d cookies of another dialect", n)
 	}
 }

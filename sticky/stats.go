@@ -41,19 +41,8 @@ func (p *Policy) Dialect() string { return p.dialect }
 // Where returns the FILE:LINE of the directive.
 func (p *Policy) Where() string { return p.where }
 
-// Outcomes returns how many choices of a peer had the outcome. A try that
-// follows a failed one counts again.
-func (p *Policy) Outcomes(s Status) int64 {
-	n := int64(0)
-	for r := range NumReasons {
-		if r.Status() == s {
-			n += p.Reasons(r)
-		}
-	}
-	return n
-}
-
-// Reasons returns how many choices of a peer had the reason.
+// Reasons returns how many choices of a peer had the reason. A try that follows a
+// failed one counts again.
 func (p *Policy) Reasons(r Reason) int64 { return p.stats.reasons[r].Load() }
 
 // Seen returns how many requests named a peer of the group in a spelling, and
@@ -86,7 +75,8 @@ func (p *Policy) LastSeen(q *upstream.Peer) time.Time {
 	return time.Unix(p.clients[at].last.Load(), 0)
 }
 
-// Value returns the value that the configured dialect writes for the peer; "" when it writes none.
+// Value returns the value that the configured dialect writes for the peer, without
+// what may stand behind it; "" when it writes none, or makes one for each request.
 func (p *Policy) Value(q *upstream.Peer) string {
 	if at := p.peers.Position(q); p.write != nil && at >= 0 {
 		return p.write.value(at)

@@ -57,7 +57,12 @@ func newCookie(name string, values []string, attrs []attribute) cookie {
 }
 
 // value implements writer.
-func (c *cookie) value(at int) string { return c.values[at] }
+func (c *cookie) value(at int) string {
+	if c.salt != nil {
+		return ""
+	}
+	return c.values[at]
+}
 
 // line returns the field's value for a request that goes to the peer at a position.
 func (c *cookie) line(r *ngx.Request, at int) []byte {

@@ -171,6 +171,9 @@ func (k *Kept) Close() {
 	k.mu.Lock()
 	idle := k.idle
 	k.idle = nil
+	if k.timer != nil && k.timer.Stop() {
+		k.timer = nil
+	}
 	k.mu.Unlock()
 	for _, e := range idle {
 		e.Conn.Close()

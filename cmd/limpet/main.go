@@ -24,6 +24,8 @@ func run(args []string) int {
 			return demo.Run(args[1:], os.Stdout, os.Stderr)
 		case "drain", "undrain":
 			return drain(args[0], args[1:])
+		case "cookie":
+			return cookie(args[1:])
 		case "status":
 			return status(args[1:])
 		}
@@ -40,9 +42,7 @@ func run(args []string) int {
 			return 0
 		}
 	}
-	opt := o.Options
-	opt.ConfFile, opt.Prefix, opt.Globals = lay.conf, lay.prefix, o.globals
-	opt.ErrorLog, opt.Defaults = lay.errorLog, lay.defaults
+	opt := o.server(lay)
 	con := process.NewConsole(o.errorLog, opt.Prefix, opt.Offline)
 	switch {
 	case o.test:

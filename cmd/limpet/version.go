@@ -42,6 +42,7 @@ const helpText = `Usage: limpet [-?hvVtTq] [-s signal] [-p prefix]
        limpet status [UPSTREAM] --admin ADDR
        limpet drain UPSTREAM SERVER --admin ADDR [--wait] [--timeout D] [--window D]
        limpet undrain UPSTREAM SERVER --admin ADDR
+       limpet cookie UPSTREAM [option]...
 
 Options:
   -?,-h         : this help
@@ -60,6 +61,7 @@ limpet's own:
   --admin ADDR            : serve metrics and status at ADDR, ip:port or unix:path
   --state FILE            : keep in FILE what limpet drain has drained, over restarts
   --listen FROM=TO        : listen on TO where the file says FROM, an address or a port; repeatable
+  --pid FILE              : write the process ID to FILE, whatever the file's pid says; for -s, too
   --offline               : with -t: no names resolved, no keys or logs opened, no sockets bound, no root
   --unsupported=warn      : skip directives that are known but not supported, with a warning
   --watch=false           : don't reload when a file of the configuration changes
@@ -69,6 +71,7 @@ limpet's own:
   --sticky-legacy NAME,.. : cookie names to look under besides the configured one
 
 limpet demo runs three backends and a configuration in front of them, and says what to try.
-limpet status, drain and undrain ask a limpet that runs; each tells more under -h.
+limpet status, drain and undrain ask a limpet that runs, limpet cookie shows which cookies
+name a server; each tells more under -h.
 
 `

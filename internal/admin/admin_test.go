@@ -3,12 +3,15 @@ package admin
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -30,7 +33,10 @@ func start(t *testing.T, addr, token string) (s *Server, front string, get func(
 	conf := `events { } http { access_log off;
 		upstream u { server 127.0.0.1:1; server unix:/nowhere/"s backup; server 127.0.0.1:1; }
 		upstream s { server 127.0.0.1; server 127.0.0.2:2 down; server 127.0.0.2:3 drain; sticky cookie c; }
-		server { listen ` + front + `; server_name a\"b; location / { return 200 ok; } location /x { return 404; } location /s { proxy_pass http://127.0.0.1:4; } } }`
+		upstream c { server 127.0.0.1:1 max_fails=0; server 127.0.0.1:2 down; sticky cookie c; }
+		upstream l { server 127.0.0.1:1; server 127.0.0.1:1; sticky learn create=$upstream_cookie_a lookup=$cookie_a zone=z:64k;
+			check interval=60000 type=tcp; check_keepalive_requests 1; }
+		server { listen ` + front + `; server_name a\"b; location / { return 200 ok; } location /x { return 404; } location /s { proxy_pass http://c; } location /l { proxy_pass http://127.0.0.1:4; } } }`
 	if err := os.WriteFile(dir+"nginx.conf", []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -81,11 +87,16 @@ func TestMetricsCountRequestsByServerAndClass(t *testing.T) {
 		t.Fatal(err)
 	}
 	http.Get("http://" + front + "/x")
+	req, _ := http.NewRequest("GET", "http://"+front+"/s", nil)
+	req.Header.Set("Cookie", "c=5d43be6e4e1c3f1e9b9a1f4a7a2d0c11") // of nobody
+	http.DefaultClient.Do(req)
+	req.Header.Set("Cookie", "c="+base64.StdEncoding.EncodeToString([]byte("127.0.0.1:1"))) // as Envoy writes it
+	http.DefaultClient.Do(req)
 	_, page := get("GET", "/metrics")
 	for _, want := range []string{
 		`limpet_server_requests_total{server="a\"b",code="2xx"} 3`,
 		`limpet_server_requests_total{server="a\"b",code="4xx"} 2`,
-		`limpet_requests_total 5`,
+		`limpet_requests_total 7`,
 		`limpet_reloads_total{result="success"} 1`,
 		`limpet_reloads_total{result="error"} 1`,
 		`limpet_last_reload_success_timestamp_seconds 1.7e+09`,
@@ -100,9 +111,28 @@ func TestMetricsCountRequestsByServerAndClass(t *testing.T) {
 		`limpet_upstream_peer_response_seconds_bucket{upstream="u",peer="127.0.0.1:1",le="+Inf"} 1`,
 		`limpet_upstream_peer_response_seconds_count{upstream="u",peer="127.0.0.1:1"} 1`,
 		`limpet_upstream_peer_response_seconds_sum{upstream="u",peer="127.0.0.1:1"} 0.003`,
+		`limpet_upstream_check_flips_total{upstream="l",peer="127.0.0.1:1",check="0",to="up"} 0`,
+		`limpet_upstream_check_flips_total{upstream="l",peer="127.0.0.1:1 #2",check="0",to="up"} 0`,
+		`limpet_sticky_decisions_total{upstream="c",dialect="nginx",outcome="miss",reason="unknown"} 1`,
+		`limpet_sticky_decisions_total{upstream="c",dialect="nginx",outcome="hit",reason="other_dialect"} 1`,
+		`limpet_sticky_decisions_total{upstream="c",dialect="nginx",outcome="moved",reason="peer_down"} 0`,
+		`limpet_sticky_cookies_total{upstream="c",dialect="nginx",spelling="envoy"} 1`,
+		`limpet_sticky_sessions{upstream="l",dialect="nginx"} 0`,
+		`limpet_sticky_clients{upstream="c",peer="127.0.0.1:1"} 1`,
+		`limpet_lua_runs_total 0`,
+		`limpet_lua_errors_total 0`,
+		`limpet_lua_stopped_total 0`,
 	} {
 		if n := strings.Count(page, want+"\n"); n != 1 {
 			t.Errorf("%d times %s", n, want)
+		}
+	}
+	for _, name := range []string{`limpet_sticky_cookie_last_seen_timestamp_seconds{upstream="c",dialect="nginx",spelling="envoy"}`,
+		`limpet_sticky_client_last_seen_timestamp_seconds{upstream="c",peer="127.0.0.1:1"}`} {
+		if m := regexp.MustCompile("(?m)^" + regexp.QuoteMeta(name) + ` (\S+)$`).FindStringSubmatch(page); m == nil {
+			t.Errorf("no %s", name)
+		} else if at, err := strconv.ParseFloat(m[1], 64); err != nil || math.Abs(at-float64(time.Now().Unix())) > 60 {
+			t.Errorf("%s is %s", name, m[1])
 		}
 	}
 	if !strings.Contains(page, "go_goroutines") || !strings.Contains(page, "process_") {

@@ -61,8 +61,8 @@ func TestWhoDrainsWhatIsNotThereIsToldWhatIs(t *testing.T) {
 	for path, want := range map[string]string{
 		"/api/drain?upstream=u&peer=none":       `upstream "u" has no server "none"; it has 127.0.0.1:1, unix:/nowhere/"s, 127.0.0.1:1`,
 		"/api/undrain?upstream=u&peer=":         `upstream "u" has no server ""; it has 127.0.0.1:1, unix:/nowhere/"s, 127.0.0.1:1`,
-		"/api/drain?upstream=x&peer=none":       `no upstream "x"; there is u, s, 127.0.0.1:4`,
-		"/api/undrain?upstream=x&peer=none":     `no upstream "x"; there is u, s, 127.0.0.1:4`,
+		"/api/drain?upstream=x&peer=none":       `no upstream "x"; there is u, s, c, l, 127.0.0.1:4`,
+		"/api/undrain?upstream=x&peer=none":     `no upstream "x"; there is u, s, c, l, 127.0.0.1:4`,
 		"/api/drain?upstream=u&peer=a&window=x": `window "x" isn't a duration like 10m`,
 	} {
 		if status, body := get("POST", path); status == 200 || strings.TrimSpace(body) != want {

@@ -1,12 +1,14 @@
 package lua
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"limpet/internal/ngx"
+	"limpet/internal/openssl"
 	"limpet/nginxconf"
 )
 
@@ -22,6 +24,8 @@ type Conf struct {
 	MaxRunning  nginxconf.Opt[int]
 	MaxPending  nginxconf.Opt[int]
 
+	Trusted nginxconf.Opt[*x509.CertPool] // at the http level, where health checks belong
+
 	CodeCache      nginxconf.Opt[bool]
 	NeedBody       nginxconf.Opt[bool]
 	HTTP10Buffer   nginxconf.Opt[bool]
@@ -35,6 +39,8 @@ type Conf struct {
 	HeaderFilter  nginxconf.Opt[*script]
 	BodyFilter    nginxconf.Opt[*script]
 	Log           nginxconf.Opt[*script]
+
+	codes []*code // of the root: all that the file holds or names
 
 	balancer bool // of an upstream block: one was seen
 }
@@ -75,6 +81,7 @@ func (c *Conf) settings() []nginxconf.Directive {
 	return []nginxconf.Directive{
 		nginxconf.Each("lua_shared_dict", nginxconf.HTTP, nginxconf.Args2, &c.Dicts, c.parseDict, "Sets a dictionary that all requests share."),
 		nginxconf.Str("lua_package_path", nginxconf.HTTP, &c.PackagePath, "", "Sets where require looks for modules in Lua."),
+		nginxconf.Custom("lua_ssl_trusted_certificate", nginxconf.HTTPServerLocation, nginxconf.Args1, &c.Trusted, parseTrusted, "", "Names a file of authorities that Lua's health checks by https trust."),
 		nginxconf.Custom("lua_code_cache", anyScope|nginxconf.ServerIf, nginxconf.Args1, &c.CodeCache, parseCodeCache, "on", "Keeps compiled code and Lua's state from request to request."),
 		nginxconf.Flag("lua_need_request_body", anyScope, &c.NeedBody, "off", "Reads the request's body before Lua runs."),
 		nginxconf.Flag("lua_http10_buffering", anyScope, &c.HTTP10Buffer, "on", "Collects Lua's output for HTTP/1.0 clients to send its length."),
@@ -111,7 +118,6 @@ func (c *Conf) accepted() []nginxconf.Directive {
 	}
 	return append(rows,
 		row("lua_ssl_conf_command", nginxconf.HTTPServerLocation, nginxconf.Args2, socket),
-		row("lua_ssl_trusted_certificate", nginxconf.HTTPServerLocation, nginxconf.Args1, socket),
 		row("lua_upstream_skip_openssl_default_verify", nginxconf.HTTPServerLocation, nginxconf.Args1, socket),
 		row("lua_regex_cache_max_entries", nginxconf.HTTP, nginxconf.Args1, regex),
 		row("lua_regex_match_limit", nginxconf.HTTP, nginxconf.Args1, regex),
@@ -203,6 +209,24 @@ func (c *Conf) parseDict(s *nginxconf.Setting) (dictConf, error) {
 	return d, nil
 }
 
+// parseTrusted reads a file of certificates, whose path is relative to the configuration's folder.
+func parseTrusted(s *nginxconf.Setting) (*x509.CertPool, error) {
+	if s.Arg(0) == "" {
+		return nil, nil
+	}
+	path := s.Loader.ConfPath(s.Arg(0))
+	s.Loader.Watch(path)
+	list, err := openssl.Trusted(s.Loader.ReadFile, path)
+	if err != nil {
+		return nil, nginxconf.Errorf("", 0, "%s", err)
+	}
+	pool := x509.NewCertPool()
+	for _, c := range list {
+		pool.AddCert(c)
+	}
+	return pool, nil
+}
+
 func parseCodeCache(s *nginxconf.Setting) (bool, error) {
 	switch strings.ToLower(s.Arg(0)) {
 	case "on":
@@ -221,4 +245,6 @@ const (
 	requestTime   = 10 * time.Second // of running, not of sleeping
 	initTime      = 60 * time.Second
 	maxString     = 64 << 20 // bytes of a string that Lua makes
+	longString    = 1 << 20
+	maxHeap       = 512 << 20 // bytes that the process may grow by while a script runs
 )

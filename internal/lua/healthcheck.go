@@ -75,7 +75,7 @@ func (o *options) get(name string) lua.LValue { return o.L.GetField(o.t, name) }
 
 // read returns the options, or what is wrong with the first that is.
 func (o *options) read() (*healthcheck.Resty, string) {
-	r := &healthcheck.Resty{}
+	r := &healthcheck.Resty{Trusted: o.m.rt.trusted}
 	switch v := o.get("type"); {
 	case !lua.LVAsBool(v):
 		return nil, `"type" option required`

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	lua "github.com/yuin/gopher-lua"
 
@@ -54,64 +53,6 @@ type call struct {
 	gone    error          // the client's going
 	own     *lua.LTable    // ngx.ctx of a run without a request
 }
-
-// guard bounds a run. The interpreter asks for Done before each instruction; a
-// context of our own counts them without a timer or a channel.
-type guard struct {
-	n       uint32
-	left    int64
-	d       time.Duration
-	until   time.Time // zero until the first look: short scripts ask no clock
-	stopped bool
-	closed  chan struct{}
-}
-
-// stepMask says how often the bounds are looked at, in instructions.
-const stepMask = 1<<12 - 1
-
-func (g *guard) begin(budget int64, d time.Duration) {
-	g.n, g.left, g.stopped = 0, budget, false
-	g.d, g.until = d, time.Time{}
-}
-
-// Done implements context.Context.
-func (g *guard) Done() <-chan struct{} {
-	g.n++
-	if g.n&stepMask == 0 || g.stopped {
-		return g.look()
-	}
-	return nil
-}
-
-// slept gives back time that the script spent waiting.
-func (g *guard) slept(d time.Duration) {
-	if !g.until.IsZero() {
-		g.until = g.until.Add(d)
-	}
-}
-
-func (g *guard) look() <-chan struct{} {
-	g.left -= stepMask + 1
-	if g.until.IsZero() {
-		g.until = time.Now().Add(g.d)
-	}
-	if !g.stopped && g.left > 0 && (g.n&(1<<18-1) != 0 || time.Now().Before(g.until)) {
-		return nil
-	}
-	g.stopped = true
-	if g.closed == nil {
-		g.closed = make(chan struct{})
-		close(g.closed)
-	}
-	return g.closed
-}
-
-var errRunaway = errors.New("the script was stopped, it ran too long")
-
-// Err, Deadline and Value implement context.Context.
-func (g *guard) Err() error                  { return errRunaway }
-func (g *guard) Deadline() (time.Time, bool) { return time.Time{}, false }
-func (g *guard) Value(any) any               { return nil }
 
 // newMachine makes a state and runs init_by_lua in it.
 func (rt *runtime) newMachine(id int) (*machine, error) {
@@ -200,9 +141,9 @@ func (m *machine) invoke(fn *lua.LFunction, what *call, nret int, args ...lua.LV
 	m.call = what
 	defer func() { m.call = outer }()
 	if what.phase&(phaseInit|phaseInitWorker|phaseExitWorker) != 0 {
-		m.guard.begin(initBudget, initTime)
+		m.guard.begin(initBudget, initTime, maxHeap)
 	} else {
-		m.guard.begin(requestBudget, requestTime)
+		m.guard.begin(requestBudget, requestTime, maxHeap)
 	}
 	m.rt.stats.Runs.Add(1)
 	m.L.Push(fn)
@@ -222,7 +163,7 @@ func (m *machine) invoke(fn *lua.LFunction, what *call, nret int, args ...lua.LV
 
 // failed makes of an error what OpenResty logs, nil where the script ended itself by ngx.exit and its kin.
 func (m *machine) failed(err error, fn *lua.LFunction) error {
-	if m.guard.stopped {
+	if m.guard.stopped != nil {
 		m.rt.stats.Stopped.Add(1)
 	} else if m.exiting(err) {
 		return nil
@@ -274,7 +215,7 @@ func traceback(t string) string {
 	return b.String()
 }
 
-// errExit is the value of the error that ends a script by ngx.exit and its kin; no pcall catches it.
+// exitMark is the value of the error that ends a script by ngx.exit and its kin; no pcall catches it.
 type exitMark struct{}
 
 func (m *machine) exiting(err error) bool {

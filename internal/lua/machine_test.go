@@ -69,6 +69,14 @@ func TestLuaIsLuaJITs(t *testing.T) {
 		{`return {} < {}`, "error: chunk:1: attempt to compare two table values"},
 		{`goto done do return 1 end ::done:: return 2`, "2"},
 		{`local co = coroutine.wrap(function(a) local b = coroutine.yield(a + 1) return b * 2 end) return co(1) + co(5)`, "12"},
+		{`return loadstring("return ... .. 1.5")("a")`, "a1.5"},
+		{`return select(2, load("x = = 1"))`, `[string "x = = 1"]:1: unexpected symbol near '='`},
+		{`return select(2, load("x = = 1\n", "=name"))`, `name:1: unexpected symbol near '='`},
+		{`return select(2, pcall(load("local a = 'a chunk of more than sixty bytes, so that it is cut' error(a)", nil)))`, `[string "local a = 'a chunk of more than sixty bytes, ..."]:1: a chunk of more than sixty bytes, so that it is cut`},
+		{`return load("return v", "c", "t", { v = 3 })()`, "3"},
+		{`local p = { "return ", "4" } return load(function() return table.remove(p, 1) end)()`, "4"},
+		{`return select(2, load(function() error("x") end))`, "chunk:1: x"},
+		{`return table.concat({ string.find("abc", "", 10), string.find("a.c", ".", 2, true), string.find("abc", "c", -1) })`, "4233"},
 		{`return os.execute`, "nil"},
 		{`return io`, "nil"},
 		{`return dofile`, "nil"},
@@ -132,10 +140,32 @@ func TestRunawayScriptIsStopped(t *testing.T) {
 		c := &code{chunk: "c"}
 		c.compile(text)
 		m.call = &call{phase: phaseInit}
-		m.guard.begin(200_000, time.Minute)
+		m.guard.begin(200_000, time.Minute, maxHeap)
 		m.L.Push(m.function(c))
 		err = m.L.PCall(0, 0, nil)
 		if err == nil || !strings.Contains(err.Error(), errRunaway.Error()) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+func TestMemoryIsBounded(t *testing.T) {
+	for _, text := range []string{
+		`local t = {} for i = 1, 1e9 do t[#t + 1] = i + 0.5 end`,
+		`local t = {} while true do t = { t, pcall(function() t = { t } end) } end`,
+		`local t = {} for i = 1, 1e9 do t[i] = string.rep("x", 2e6) end`,
+	} {
+		m, err := testRuntime().newMachine(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &code{chunk: "c"}
+		c.compile(text)
+		m.call = &call{phase: phaseInit}
+		m.guard.begin(requestBudget, time.Minute, 16<<20)
+		m.L.Push(m.function(c))
+		err = m.L.PCall(0, 0, nil)
+		if err == nil || !strings.Contains(err.Error(), errMemory.Error()) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	lua "github.com/yuin/gopher-lua"
+	"github.com/yuin/gopher-lua/ast"
 )
 
 // packagePath returns the templates in which require looks for modules; ;; stands for the default ones.
@@ -68,34 +69,89 @@ func (m *machine) require(L *lua.LState, pkg *lua.LTable, name string) lua.LValu
 	if fn := pkg.RawGetString("preload").(*lua.LTable).RawGetString(name); fn != lua.LNil {
 		return m.loadModule(L, name, fn)
 	}
-	if v := m.native(name); v != nil {
+	if open := native(name); open != nil {
+		v := open(m)
 		m.loaded.RawSetString(name, v)
 		return v
 	}
 	if reason := missingModule(name); reason != "" {
 		raise(L, "module '%s' not found: %s", name, reason)
 	}
-	tried := "\n\tno field package.preload['" + name + "']"
-	file := strings.ReplaceAll(name, ".", "/")
-	for _, template := range m.rt.path {
-		path := strings.ReplaceAll(template, "?", file)
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(m.rt.prefix, path)
-		}
-		if _, err := os.Stat(path); err != nil {
-			tried += "\n\tno file '" + strings.ReplaceAll(template, "?", file) + "'"
-			continue
-		}
-		c := m.rt.files.get(path)
-		if c.err != nil {
-			raise(L, "error loading module '%s' from file '%s':\n\t%s", name, path, c.err)
-		}
-		fn := L.NewFunctionFromProto(c.proto)
-		fn.Env = L.G.Global
-		return m.loadModule(L, name, fn)
+	path, tried := m.rt.moduleFile(name)
+	if path == "" {
+		raise(L, "module '%s' not found:\n\tno field package.preload['%s']%s", name, name, tried)
 	}
-	raise(L, "module '%s' not found:%s", name, tried)
-	return nil
+	c := m.rt.files.get(path)
+	if c.err != nil {
+		raise(L, "error loading module '%s' from file '%s':\n\t%s", name, path, c.err)
+	}
+	fn := L.NewFunctionFromProto(c.proto)
+	fn.Env = L.G.Global
+	return m.loadModule(L, name, fn)
+}
+
+// moduleFile finds a module's file, or says where it was looked for.
+func (rt *runtime) moduleFile(name string) (path, tried string) {
+	file := strings.ReplaceAll(name, ".", "/")
+	for _, template := range rt.path {
+		place := strings.ReplaceAll(template, "?", file)
+		if path = place; !filepath.IsAbs(path) {
+			path = filepath.Join(rt.prefix, path)
+		}
+		if _, err := os.Stat(path); err == nil {
+			return path, ""
+		}
+		tried += "\n\tno file '" + place + "'"
+	}
+	return "", tried
+}
+
+// watchModules has the files of modules watched that the codes require, and those
+// that these require in turn, as far as the names are written out.
+func (rt *runtime) watchModules(codes []*code) {
+	seen := make(map[string]bool)
+	for len(codes) > 0 {
+		c := codes[0]
+		codes = codes[1:]
+		for _, name := range required(c.tree) {
+			if seen[name] || native(name) != nil || missingModule(name) != "" {
+				continue
+			}
+			seen[name] = true
+			if path, _ := rt.moduleFile(name); path != "" {
+				rt.build.Watch(path)
+				codes = append(codes, rt.files.get(path))
+			}
+		}
+	}
+}
+
+// required lists the modules of `require "name"` and `pcall(require, "name")`.
+func required(tree []ast.Stmt) (names []string) {
+	walkStmts(tree, func(e ast.Expr) ast.Expr {
+		x, ok := e.(*ast.FuncCallExpr)
+		if !ok {
+			return e
+		}
+		args := x.Args
+		if len(args) == 2 && isName(x.Func, "pcall") && isName(args[0], "require") {
+			args = args[1:]
+		} else if !isName(x.Func, "require") {
+			return e
+		}
+		if len(args) == 1 {
+			if s, ok := args[0].(*ast.StringExpr); ok {
+				names = append(names, s.Value)
+			}
+		}
+		return e
+	})
+	return names
+}
+
+func isName(e ast.Expr, name string) bool {
+	id, ok := e.(*ast.IdentExpr)
+	return ok && id.Value == name
 }
 
 // loadModule runs a module's chunk and keeps what it returns.
@@ -135,38 +191,41 @@ func missingModule(name string) string {
 	return ""
 }
 
-// native returns a module that is built in, nil when there is none of the name.
-func (m *machine) native(name string) lua.LValue {
-	L := m.L
-	table := func(key string) *lua.LTable { return L.G.Global.RawGetString("table").(*lua.LTable) }
+// native returns what makes a module that is built in, nil when there is none of the name.
+func native(name string) func(m *machine) lua.LValue {
+	_, last, _ := strings.Cut(name, ".")
 	switch name {
-	case "ngx.balancer":
-		return m.openBalancer()
-	case "ngx.upstream":
-		return m.openUpstream()
-	case "resty.upstream.healthcheck":
-		return m.openHealthcheck()
-	case "cjson", "cjson.safe":
-		return m.openJSON(name == "cjson.safe")
-	case "table.new", "table.clear", "table.nkeys", "table.isempty", "table.isarray", "table.clone":
-		return table(name).RawGetString(name[len("table."):])
-	case "resty.lrucache", "resty.lrucache.pureffi":
-		return m.openLRU()
-	case "ngx.re":
-		return m.openReModule()
-	case "ngx.base64":
-		return m.openBase64()
-	case "resty.string":
-		return m.openRestyString()
-	case "resty.md5", "resty.sha1", "resty.sha256", "resty.sha512":
-		return m.openDigest(name[len("resty."):])
 	case "ngx":
-		return m.ngx
+		return func(m *machine) lua.LValue { return m.ngx }
+	case "ngx.balancer":
+		return func(m *machine) lua.LValue { return m.openBalancer() }
+	case "ngx.upstream":
+		return func(m *machine) lua.LValue { return m.openUpstream() }
+	case "ngx.re":
+		return func(m *machine) lua.LValue { return m.openReModule() }
+	case "ngx.base64":
+		return func(m *machine) lua.LValue { return m.openBase64() }
+	case "cjson", "cjson.safe":
+		return func(m *machine) lua.LValue { return m.openJSON(last == "safe") }
+	case "table.new", "table.clear", "table.nkeys", "table.isempty", "table.isarray", "table.clone":
+		return func(m *machine) lua.LValue {
+			return m.L.G.Global.RawGetString("table").(*lua.LTable).RawGetString(last)
+		}
+	case "resty.upstream.healthcheck":
+		return func(m *machine) lua.LValue { return m.openHealthcheck() }
+	case "resty.lrucache", "resty.lrucache.pureffi":
+		return func(m *machine) lua.LValue { return m.openLRU() }
+	case "resty.string":
+		return func(m *machine) lua.LValue { return m.openRestyString() }
+	case "resty.md5", "resty.sha1", "resty.sha256", "resty.sha512":
+		return func(m *machine) lua.LValue { return m.openDigest(last) }
 	}
 	if name == "resty.core" || strings.HasPrefix(name, "resty.core.") {
-		t := L.NewTable()
-		t.RawSetString("version", lua.LString("0.1.32"))
-		return t
+		return func(m *machine) lua.LValue {
+			t := m.L.NewTable()
+			t.RawSetString("version", lua.LString("0.1.32"))
+			return t
+		}
 	}
 	return nil
 }

@@ -17,10 +17,11 @@
 // There is no ngx.socket, no ffi, no os and io but for the time, no
 // ssl_*_by_lua; uses of sockets and ffi that can be seen are refused when the
 // configuration is read. A script is stopped after a number of instructions or
-// seconds. What a state may allocate is bounded by string only.
+// seconds, or when the process's memory has grown too much while it ran.
 package lua
 
 import (
+	"crypto/x509"
 	"sync"
 	"sync/atomic"
 
@@ -69,6 +70,7 @@ type runtime struct {
 	workers    int
 	maxPending int
 	maxRunning int
+	trusted    *x509.CertPool // lua_ssl_trusted_certificate of http
 	dicts      map[string]*dict
 	stats      *Stats
 	files      fileCache
@@ -123,7 +125,8 @@ func start(b *ngx.Build) error {
 	}
 	rt.path = packagePath(c.PackagePath.V, rt.prefix)
 	rt.init, rt.initWorker, rt.exitWorker = c.Init.V, c.InitWorker.V, c.ExitWorker.V
-	rt.maxPending, rt.maxRunning = c.MaxPending.V, c.MaxRunning.V
+	rt.maxPending, rt.maxRunning, rt.trusted = c.MaxPending.V, c.MaxRunning.V, c.Trusted.V
+	rt.watchModules(nginxconf.Of[*Conf](b.Config.Root).codes)
 	b.OnStart(func() { close(rt.begun) })
 	b.OnUndo(rt.stop)
 	b.OnRetire(rt.retire)

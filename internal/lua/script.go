@@ -79,6 +79,8 @@ func parseScript(s *nginxconf.Setting, name string, ph phase, i int) (*script, e
 		s.Warn("%s, in force it would be an error of each request that runs it", sc.err)
 		return sc, nil
 	}
+	root := nginxconf.Of[*Conf](s.Level.Root())
+	root.codes = append(root.codes, sc.code)
 	return sc, refuse(s, sc.code)
 }
 

@@ -35,6 +35,7 @@ func (m *machine) openString(t *lua.LTable) {
 		if (len(s)+len(sep))*n > maxString {
 			raise(L, "not enough memory")
 		}
+		m.guard.took((len(s) + len(sep)) * n)
 		if sep != "" {
 			L.Push(lua.LString(strings.Repeat(s+sep, n-1) + s))
 		} else {

@@ -124,13 +124,24 @@ func (b *Build) Reopen() { run(b.reopen) }
 // Start, Retire and Undo run what was noted for them; server calls them, each at most once.
 func (b *Build) Start() { run(b.start) }
 
-// Retire ends what the configuration started.
-func (b *Build) Retire() { run(b.retire) }
+// Retire ends what the configuration started, last first: the error log, opened first, hears of all the rest.
+func (b *Build) Retire() { runBack(b.retire) }
+
+// Close closes what was kept from configuration to configuration, at the process' end.
+func (b *Build) Close() {
+	for _, v := range b.kept {
+		if c, ok := v.(interface{ Close() }); ok {
+			c.Close()
+		}
+	}
+}
 
 // Undo closes what was opened, last first.
-func (b *Build) Undo() {
-	for i := len(b.undo) - 1; i >= 0; i-- {
-		b.undo[i]()
+func (b *Build) Undo() { runBack(b.undo) }
+
+func runBack(fs []func()) {
+	for i := len(fs) - 1; i >= 0; i-- {
+		fs[i]()
 	}
 }
 

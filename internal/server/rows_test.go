@@ -219,11 +219,17 @@ func directivesPage() string {
 	for _, n := range names {
 		b.WriteString(strings.Join(byName[n], ""))
 	}
+	b.WriteString("\n## Known and not supported\n\nThese are refused by name, those of NGINX Plus, OpenResty, Tengine, Angie and of widely used modules among them.\n\n")
+	for _, n := range strings.Fields(knownText) {
+		if byName[n] == nil && n != "include" {
+			b.WriteString("`" + n + "`\n")
+		}
+	}
 	return b.String()
 }
 
 // scriptless is how many directives may lack a script. It may only fall.
-const scriptless = 177
+const scriptless = 103
 
 // TestDirectivesHaveScripts wants testdata/directives/NAME.txtar for each directive that does something.
 func TestDirectivesHaveScripts(t *testing.T) {

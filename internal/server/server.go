@@ -2,6 +2,8 @@ package server
 
 import (
 	"errors"
+	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -189,6 +191,7 @@ func (s *Server) Shutdown() {
 		s.OnExit()
 	}
 	last.build.Retire()
+	last.build.Close()
 	s.watcher.Close()
 }
 
@@ -210,10 +213,10 @@ func (s *Server) serve(l *listener) {
 			c, err := l.ln.Accept()
 			if err == nil {
 				go s.http.Serve(c, &l.face(c).Listener)
+				runtime.Gosched() // it runs before the next is accepted, so that connections are served in order
 				continue
 			}
-			var ne interface{ Temporary() bool }
-			if !errors.As(err, &ne) || !ne.Temporary() {
+			if errors.Is(err, net.ErrClosed) {
 				return
 			}
 			s.Log().Printf(errlog.Crit, 0, "accept4() failed %s", errlog.Errno(err))
