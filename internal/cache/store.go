@@ -220,11 +220,10 @@ func (h *Hold) MayKeep(minUses int) bool {
 // nil File where there is none; else it says why the file can't be used.
 func (h *Hold) Open(key, buf []byte) (*File, error) {
 	name := h.s.Path(h.Key)
-	f, n, err := openFile(name, key, buf)
+	f, _, err := openFile(name, key, buf)
 	switch err {
 	case nil:
 		h.s.opened(h.n, f.l.end)
-		_ = n
 		return f, nil
 	case syscall.ENOENT, syscall.ENOTDIR:
 		h.s.lost(h.n)

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -75,6 +76,7 @@ type faults struct {
 	mu    sync.Mutex
 	list  []string
 	count int
+	lost  atomic.Int64 // requests that a peer lost by closing a kept connection, and that aren't repeated
 }
 
 func (f *faults) addf(format string, args ...any) {
@@ -85,11 +87,22 @@ func (f *faults) addf(format string, args ...any) {
 	}
 }
 
-func (f *faults) report(t *testing.T) {
+// report fails for each fault, with the lines of the error log about its request.
+func (f *faults) report(t *testing.T, log string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	lines, _ := os.ReadFile(log)
 	for _, s := range f.list {
 		t.Error(s)
+		_, id, ok := strings.Cut(s, "?id=")
+		if id, _, _ = strings.Cut(id, "&"); !ok {
+			continue
+		}
+		for line := range strings.Lines(string(lines)) {
+			if strings.Contains(line, "?id="+id+"&") {
+				t.Log(line)
+			}
+		}
 	}
 	if f.count > len(f.list) {
 		t.Errorf("and %d more", f.count-len(f.list))

@@ -200,6 +200,11 @@ func (w *wish) check(p *reply, fails *faults) {
 	case w.act == "s404":
 		ok = p.status == 404 || w.place == "err" && p.status == 200
 	}
+	if w.whole() && w.method == "POST" && p.status == 502 {
+		// The peer closed the kept connection as the request went out: it isn't sent again.
+		fails.lost.Add(1)
+		return
+	}
 	if w.whole() && (!ok || !theirs) {
 		fails.addf("%s: status %d, id %q", name, p.status, id)
 	}
