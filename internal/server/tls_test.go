@@ -20,7 +20,7 @@ import (
 )
 
 // issue makes NAME.crt and NAME.key in dir, signed by ca, or by itself when ca is nil.
-func issue(t *testing.T, dir, name string, ca *tls.Certificate) *tls.Certificate {
+func issue(t testing.TB, dir, name string, ca *tls.Certificate) *tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -196,5 +196,38 @@ func TestPlainRequestOnTLSPort(t *testing.T) {
 	b, _ := io.ReadAll(nc)
 	if !strings.HasPrefix(string(b), "HTTP/1.1 400 Bad Request") || !strings.Contains(string(b), "The plain HTTP request was sent to HTTPS port") {
 		t.Errorf("got %q", b)
+	}
+}
+
+// BenchmarkTLSRequest measures a request on a kept connection; the client's part is in the figures.
+func BenchmarkTLSRequest(b *testing.B) {
+	dir := b.TempDir() + "/"
+	issue(b, dir, "one", nil)
+	text := "events { }\nhttp { access_log off; keepalive_requests 1000000000; server { listen unix:" + dir + "s ssl; ssl_certificate one.crt; ssl_certificate_key one.key; return 200 ok; } }\n"
+	if err := os.WriteFile(dir+"nginx.conf", []byte(text), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	s, _, err := New(Options{ConfFile: dir + "nginx.conf", Prefix: dir, ErrorLog: dir + "error.log"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	s.Start()
+	defer s.Shutdown()
+	defer s.Abort()
+	nc, err := net.Dial("unix", dir+"s")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer nc.Close()
+	c := tls.Client(nc, &tls.Config{InsecureSkipVerify: true})
+	request, answer := []byte("GET / HTTP/1.1\r\nHost: a\r\n\r\n"), make([]byte, 4096)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := c.Write(request); err != nil {
+			b.Fatal(err)
+		}
+		if n, err := c.Read(answer); err != nil || !strings.HasSuffix(string(answer[:n]), "ok") {
+			b.Fatalf("%q, %v", answer[:n], err)
+		}
 	}
 }
