@@ -226,9 +226,12 @@ func (x *exchange) prepareBody() ngx.Outcome {
 	x.bodyLength, x.bodyChunked = r.Length, false
 	switch {
 	case c.SetBody.IsSet():
-		x.body = c.SetBody.V.Bytes(r)
+		if out := x.readAll(); out != ngx.Next {
+			return out
+		}
+		x.body = c.SetBody.V.Bytes(r) // $request_body among it
 		x.bodyLength = int64(len(x.body))
-		return x.readAll()
+		return ngx.Next
 	case !r.IsMain():
 		x.bodyLength = -1
 		if m := r.Main; r.HasBody() && m.Body.Read && m.Body.Size > 0 {
