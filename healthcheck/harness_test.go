@@ -111,15 +111,13 @@ func must(t testing.TB, text string, old *ngx.Build) *ngx.Build {
 	return b
 }
 
-func logFile(t testing.TB) string {
-	return filepath.Join(os.TempDir(), "limpet-"+regexp.MustCompile(`\W`).ReplaceAllString(t.Name(), "-")+".log")
-}
+// logFile returns the name of the test's own log, the same at each call.
+func logFile(t testing.TB) string { return filepath.Join(t.ArtifactDir(), "log") }
 
 // logged returns the log's lines without date, process and thread, and empties the log.
 func logged(t testing.TB) string {
 	t.Helper()
 	name := logFile(t)
-	t.Cleanup(func() { os.Remove(name) })
 	text, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)

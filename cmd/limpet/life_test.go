@@ -228,7 +228,7 @@ func TestUserIsHonoured(t *testing.T) {
 	main := "user nobody " + group.Name + ";"
 	os.Chmod(in.dir, 0o700) // root's alone
 	in.configure("one", main)
-	pid := in.start("--watch=false")
+	pid := in.start("--watch=false", "--admin", "unix:"+in.dir+"/admin")
 	if got := in.get(); got != "one" {
 		t.Fatal(got)
 	}
@@ -253,6 +253,9 @@ func TestUserIsHonoured(t *testing.T) {
 	in.eventually("the new log", func() bool { _, err := os.Stat(in.dir + "/logs/error.log"); return err == nil })
 	in.signal("quit")
 	in.eventually("the end", in.ended(pid)) // the pid file was root's
+	if _, err := os.Lstat(in.dir + "/admin"); err == nil {
+		t.Error("the socket of --admin is left")
+	}
 }
 
 func TestForegroundEndsByInterrupt(t *testing.T) {
@@ -268,4 +271,36 @@ func TestForegroundEndsByInterrupt(t *testing.T) {
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("interrupted: %v", err)
 	}
+}
+
+// TestPidIsElsewhere: beside nginx the same file must not take nginx's pid file.
+func TestPidIsElsewhere(t *testing.T) {
+	in := install(t)
+	elsewhere := in.dir + "/limpet.pid"
+	if code, _, stderr := runProgram(t, in.args("--pid", elsewhere)...); code != 0 {
+		t.Fatalf("start: exit %d, %s", code, stderr)
+	}
+	text, err := os.ReadFile(elsewhere)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(text)))
+	t.Cleanup(func() {
+		if _, err := os.Stat(elsewhere); err == nil {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+	})
+	if in.pid() != 0 {
+		t.Error("the file's pid was written, too")
+	}
+	in.configure("two", "")
+	for _, signal := range []string{"reload", "quit"} {
+		if code, _, stderr := runProgram(t, in.args("-s", signal, "--pid", elsewhere)...); code != 0 {
+			t.Errorf("-s %s: exit %d, %s", signal, code, stderr)
+		}
+		if signal == "reload" {
+			in.eventually("the new configuration", func() bool { return in.get() == "two" })
+		}
+	}
+	in.eventually("the end", func() bool { _, err := os.Stat(elsewhere); return err != nil })
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -37,6 +38,7 @@ func parseOptions(args []string) (*options, error) {
 	long.Usage = func() {}
 	long.StringVar(&o.Admin, "admin", "", "")
 	long.StringVar(&o.state, "state", "", "")
+	long.StringVar(&o.Pid, "pid", "", "")
 	remaps := long.StringArray("listen", nil, "")
 	long.BoolVar(&o.Offline, "offline", false, "")
 	unsupported := long.String("unsupported", "error", "")
@@ -66,34 +68,46 @@ func parseOptions(args []string) (*options, error) {
 	}
 	o.help = o.help || *help
 	o.version = o.version || o.help || *showVersion
-	switch *unsupported {
+	return o, o.own(*unsupported, *luaMode, *remaps)
+}
+
+// own checks and takes the values of limpet's own options.
+func (o *options) own(unsupported, luaMode string, remaps []string) error {
+	switch unsupported {
 	case "warn":
 		o.WarnUnsupported = true
 	case "error":
 	default:
-		return nil, fmt.Errorf(`invalid option: "--unsupported=%s"`, *unsupported)
+		return fmt.Errorf(`invalid option: "--unsupported=%s"`, unsupported)
 	}
-	switch *luaMode {
+	switch luaMode {
 	case "run":
 		o.RunLua = true
 	case "native":
 	default:
-		return nil, fmt.Errorf(`invalid option: "--lua=%s"`, *luaMode)
+		return fmt.Errorf(`invalid option: "--lua=%s"`, luaMode)
 	}
 	if v := o.Checks.FailOpen; v != "" && v != "on" && v != "off" {
-		return nil, fmt.Errorf(`invalid option: "--fail-open=%s"`, v)
+		return fmt.Errorf(`invalid option: "--fail-open=%s"`, v)
 	}
 	if v := o.Checks.ExpectAlive; v != "" && v != "add" && v != "replace" {
-		return nil, fmt.Errorf(`invalid option: "--expect-alive=%s"`, v)
+		return fmt.Errorf(`invalid option: "--expect-alive=%s"`, v)
 	}
-	for _, m := range *remaps {
+	if o.Pid != "" {
+		pid, err := filepath.Abs(o.Pid)
+		if err != nil {
+			return err
+		}
+		o.Pid = pid
+	}
+	for _, m := range remaps {
 		from, to, ok := strings.Cut(m, "=")
 		if !ok || from == "" || to == "" {
-			return nil, fmt.Errorf(`invalid option: "--listen %s", want FROM=TO`, m)
+			return fmt.Errorf(`invalid option: "--listen %s", want FROM=TO`, m)
 		}
 		o.Listen = append(o.Listen, server.Remap{From: from, To: to})
 	}
-	return o, nil
+	return nil
 }
 
 // parseLong hands one long option to pflag, with the following word where it needs a value.

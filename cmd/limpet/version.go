@@ -61,6 +61,7 @@ limpet's own:
   --admin ADDR            : serve metrics and status at ADDR, ip:port or unix:path
   --state FILE            : keep in FILE what limpet drain has drained, over restarts
   --listen FROM=TO        : listen on TO where the file says FROM, an address or a port; repeatable
+  --pid FILE              : write the process ID to FILE, whatever the file's pid says; for -s, too
   --offline               : with -t: no names resolved, no keys or logs opened, no sockets bound, no root
   --unsupported=warn      : skip directives that are known but not supported, with a warning
   --watch=false           : don't reload when a file of the configuration changes

@@ -107,9 +107,9 @@ func (h *headReader) line(l *requestLine) error {
 				h.r.Line = firstLine(x.in[x.r:x.w])
 				return &parseError{414, "client sent too long URI"}
 			}
+			h.r.Line = firstLine(x.in[x.r:x.w]) // for a line about its end not coming
 		}
 		if err := h.fill(x.r); err != nil {
-			h.r.Line = firstLine(x.in[x.r:x.w])
 			if err == errGone {
 				return h.gone()
 			}
@@ -188,6 +188,7 @@ func (h *headReader) gone() error {
 		h.r.Status = 400
 		return errTimeout
 	}
+	h.c.leftIdle(h.c.client.Requests - 1)
 	return errGone
 }
 

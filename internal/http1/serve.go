@@ -289,10 +289,26 @@ func (c *conn) wait() bool {
 // idleError logs why a connection ended between requests, as nginx does.
 func (c *conn) idleError(err error) {
 	switch {
-	case errors.Is(err, tcp.ErrTimeout), errors.Is(err, tcp.ErrAborted), c.client.Requests == 0:
-	default:
-		c.srv.Log().Printf(errlog.Info, c.client.ID, "client %s closed keepalive connection", c.client.Text)
+	case errors.Is(err, tcp.ErrAborted):
+	case c.client.Requests == 0 && errors.Is(err, tcp.ErrTimeout):
+		c.waiting("client timed out (110: Connection timed out)")
+	case !errors.Is(err, tcp.ErrTimeout):
+		c.leftIdle(c.client.Requests)
 	}
+}
+
+// leftIdle logs a client that closed its connection behind that many requests.
+func (c *conn) leftIdle(requests int) {
+	if requests == 0 {
+		c.waiting("client closed connection")
+		return
+	}
+	c.srv.Log().Printf(errlog.Info, c.client.ID, "client %s closed keepalive connection", c.client.Text)
+}
+
+// waiting logs what became of a client that sent nothing.
+func (c *conn) waiting(what string) {
+	c.srv.Log().Printf(errlog.Info, c.client.ID, "%s while waiting for request, client: %s, server: %s", what, c.client.Text, c.client.Listener.Addr)
 }
 
 // request reads and serves one request.

@@ -174,7 +174,7 @@ func (p *process) serve(ready *os.File) int {
 	defer signal.Stop(p.signals)
 	adm, err := p.listenAdmin()
 	if err == nil {
-		defer adm.Close()
+		defer func() { p.rights.with(adm.Close) }() // its socket may lie in a folder of root's
 		var r *rights
 		if r, err = dropRights(server.MainOf(p.server.Config()).User.V, p.server); err == nil {
 			p.rights = r

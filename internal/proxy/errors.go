@@ -3,6 +3,8 @@ package proxy
 import (
 	"errors"
 	"io"
+	"os"
+	"syscall"
 
 	"limpet/internal/errlog"
 	"limpet/internal/tcp"
@@ -26,15 +28,24 @@ func (x *exchange) connectError(p *upstream.Peer, err error) failure {
 		return x.clientGone(whileConnecting)
 	case errors.Is(err, tcp.ErrTimeout):
 		return x.timedOut(whileConnecting)
-	case p.Network == "unix":
-		level := errlog.Crit
-		if errlog.IsUnreachable(err) {
-			level = errlog.Error
-		}
-		x.r.Logf(level, "connect() to %s failed %s while %s", p.Name, errlog.Errno(err), whileConnecting)
-	default:
-		x.r.Errorf("connect() failed %s while %s", errlog.Errno(err), whileConnecting)
 	}
+	var call *os.SyscallError
+	if errors.As(err, &call) && call.Syscall != "connect" { // not the peer's fault
+		level, arg := errlog.Alert, []byte(nil)
+		if call.Syscall == "bind" {
+			level, arg = errlog.Crit, x.h.conf.Bind.V.Addr.Bytes(x.r)
+		}
+		x.r.Logf(level, "%s(%s) failed %s while %s", call.Syscall, arg, errlog.Errno(err), whileConnecting)
+		return failure{class: nextOff, status: 500}
+	}
+	level, to := errlog.Error, ""
+	if !errlog.IsUnreachable(err) {
+		level = errlog.Crit
+	}
+	if p.Network == "unix" || level == errlog.Crit || errors.Is(err, syscall.ENETUNREACH) { // the system says so at once
+		to = " to " + string(p.Name)
+	}
+	x.r.Logf(level, "connect()%s failed %s while %s", to, errlog.Errno(err), whileConnecting)
 	return failure{class: nextError, status: 502}
 }
 

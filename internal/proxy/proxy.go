@@ -143,6 +143,7 @@ type exchange struct {
 	first time.Time // of the first try
 	begun time.Time // of this try
 	ended time.Time // when a spool had the whole answer
+	head  time.Time // when a part of the answer's head had come
 }
 
 // EndRequest implements ngx.Ender: what log lines looked at is free again.
@@ -204,15 +205,13 @@ func (x *exchange) prepareBody() ngx.Outcome {
 		x.body = c.SetBody.V.Bytes(r)
 		x.bodyLength = int64(len(x.body))
 		return x.readAll()
-	case !c.PassBody.V:
-		return ngx.Next
 	case !r.IsMain():
 		x.bodyLength = -1
 		if m := r.Main; r.HasBody() && m.Body.Read && m.Body.Size > 0 {
 			x.bodyLength = m.Body.Size
 		}
 		return ngx.Next
-	case !c.RequestBuffering.V && !r.Body.Read && r.HasBody() && (!r.Chunked || c.HTTPVersion.V == ngx.HTTP11):
+	case !c.RequestBuffering.V && c.PassBody.V && !r.Body.Read && r.HasBody() && (!r.Chunked || c.HTTPVersion.V == ngx.HTTP11):
 		if out := x.preread(); out != ngx.Next || !r.Body.Read {
 			x.streaming, x.bodyChunked = true, r.Chunked
 			return out
@@ -343,7 +342,7 @@ func (x *exchange) try(p *upstream.Peer) (ngx.Outcome, failure) {
 		r.Up.URI = x.out[x.uri[0]:x.uri[1]]
 	}
 	x.sent, x.got, x.rd, x.wr, x.cut = 0, 0, 0, 0, false
-	x.src, x.ended = source{}, time.Time{}
+	x.src, x.ended, x.head = source{}, time.Time{}, time.Time{}
 	r.Up.Peer = p.Name
 	r.Tries = append(r.Tries, ngx.Try{Peer: p.Name, Connect: -1, Header: -1, Response: -1, GroupChanged: x.changed()})
 	x.s.While = whileConnecting

@@ -99,11 +99,15 @@ func (x *exchange) readHead() failure {
 	return x.framing()
 }
 
-// fill reads more of the head. All of it must come within proxy_read_timeout, as in nginx.
+// fill reads more of the head. What is left of it must come within proxy_read_timeout, however many reads it takes.
 func (x *exchange) fill() failure {
 	conn, timeout := x.link.Conn, x.readTimeout()
 	if x.wr > 0 && timeout > 0 {
-		left := timeout - time.Since(x.begun)
+		now := time.Now()
+		if x.head.IsZero() {
+			x.head = now
+		}
+		left := timeout - now.Sub(x.head)
 		if left <= 0 {
 			return x.timedOut(whileHead)
 		}

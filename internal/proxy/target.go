@@ -80,7 +80,7 @@ func (t *Target) defaultPort() int {
 func splitURL(rest string) (host, uri string, hasURI bool) {
 	if path, ok := strings.CutPrefix(rest, "unix:"); ok {
 		if i := strings.IndexByte(path, ':'); i >= 0 {
-			return rest[:5+i], path[i+1:], true
+			return rest[:5+i], path[i+1:], i+1 < len(path)
 		}
 		return rest, "", false
 	}

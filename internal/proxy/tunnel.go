@@ -15,7 +15,7 @@ import (
 // upgrade answers with 101 and joins the two connections until one of them ends.
 func (x *exchange) upgrade() ngx.Outcome {
 	r := x.r
-	if !r.In.Has(ngx.HeaderUpgrade) {
+	if !r.In.Has(ngx.HeaderUpgrade) || !r.IsMain() {
 		r.Errorf("upstream sent unexpected 101 while %s", whileHead)
 		x.close()
 		x.endTry(502)

@@ -38,6 +38,7 @@ type Options struct {
 	WarnUnsupported bool
 	Listen          []Remap // --listen FROM=TO
 	Admin           string  // --admin ADDR
+	Pid             string  // --pid FILE, in place of the file's pid; "" for that
 	Drains          *drain.Set
 	StickyLegacy    []string
 	// RunLua runs balancer scripts that limpet could do natively (--lua=run).
@@ -102,10 +103,14 @@ func Load(opt Options) (*nginxconf.Config, error) {
 			mods = append(mods, nginxconf.Module{Name: m.Name, Conf: m.Conf})
 		}
 	}
-	return nginxconf.Load(opt.ConfFile, nginxconf.Options{
+	config, err := nginxconf.Load(opt.ConfFile, nginxconf.Options{
 		Modules: mods, Prefix: opt.Prefix, Globals: opt.Globals, Defaults: opt.Defaults, Offline: opt.Offline,
 		Known: knownNames(), WarnUnsupported: opt.WarnUnsupported,
 	})
+	if err == nil && opt.Pid != "" {
+		MainOf(config).Pid.V = opt.Pid
+	}
+	return config, err
 }
 
 // Test reads and builds a configuration and undoes all that building did. syntax

@@ -219,6 +219,12 @@ func directivesPage() string {
 	for _, n := range names {
 		b.WriteString(strings.Join(byName[n], ""))
 	}
+	b.WriteString("\n## Known and not supported\n\nThese are refused by name, those of NGINX Plus, OpenResty, Tengine, Angie and of widely used modules among them.\n\n")
+	for _, n := range strings.Fields(knownText) {
+		if byName[n] == nil && n != "include" {
+			b.WriteString("`" + n + "`\n")
+		}
+	}
 	return b.String()
 }
 

@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -207,6 +208,7 @@ func (s *Server) serve(l *listener) {
 			c, err := l.ln.Accept()
 			if err == nil {
 				go s.http.Serve(c, &l.face(c).Listener)
+				runtime.Gosched() // it runs before the next is accepted, so that connections are served in order
 				continue
 			}
 			var ne interface{ Temporary() bool }

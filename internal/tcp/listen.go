@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -46,7 +47,7 @@ func Listen(network, addr string, opt ListenOptions) (*Listener, error) {
 		return err
 	}}
 	lc.SetMultipathTCP(false) // nginx doesn't ask for it, and it can't be spliced
-	ln, err := lc.Listen(context.Background(), network, addr)
+	ln, err := lc.Listen(context.Background(), familyOf(network, addr), addr)
 	if err != nil {
 		return nil, err
 	}
@@ -61,6 +62,18 @@ func Listen(network, addr string, opt ListenOptions) (*Listener, error) {
 		return nil, err
 	}
 	return l, nil
+}
+
+// familyOf returns the network that is of the address' family alone: under "tcp" net
+// listens on [::] for 0.0.0.0, so that `listen 80; listen [::]:80;` would be one address twice.
+func familyOf(network, addr string) string {
+	switch {
+	case network != "tcp":
+		return network
+	case strings.HasPrefix(addr, "["):
+		return "tcp6"
+	}
+	return "tcp4"
 }
 
 // control calls f with the descriptor.

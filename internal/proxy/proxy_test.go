@@ -1,0 +1,259 @@
+package proxy
+
+import (
+	"bytes"
+	"testing"
+
+	"limpet/internal/errlog"
+	"limpet/internal/ngx"
+	"limpet/nginxconf"
+	"limpet/upstream"
+)
+
+// blocks has the blocks that the directives stand in.
+type blocks struct{}
+
+func (blocks) Directives() []nginxconf.Directive {
+	none := func(*nginxconf.Setting) error { return nil }
+	return []nginxconf.Directive{
+		nginxconf.Block("http", nginxconf.Main, nginxconf.HTTP, nginxconf.NoArgs, none, nil, "http"),
+		nginxconf.Block("server", nginxconf.HTTP, nginxconf.Server, nginxconf.NoArgs, none, nil, "server"),
+		nginxconf.Block("location", nginxconf.Server, nginxconf.Location, nginxconf.AnyArgs, none, nil, "location"),
+	}
+}
+
+// variables are those that the tests use.
+func variables() *ngx.Vars {
+	rows := append(Vars(),
+		ngx.Variable{Name: "host", Get: func(r *ngx.Request, b []byte) ([]byte, bool) { return append(b, r.Host...), true }},
+		ngx.Variable{Name: "empty", Get: func(r *ngx.Request, b []byte) ([]byte, bool) { return b, true }},
+	)
+	return ngx.NewVars(rows)
+}
+
+// load reads the statements of a location.
+func load(statements string) (*Conf, error) {
+	vs := variables()
+	config, err := nginxconf.Load("nginx.conf", nginxconf.Options{
+		Modules: []nginxconf.Module{
+			{Name: "vars", Conf: func() nginxconf.Settings { return &ngx.VarConf{Vars: vs} }},
+			{Name: "blocks", Conf: func() nginxconf.Settings { return blocks{} }},
+			{Name: "upstream", Conf: upstream.Module().Conf},
+			{Name: "proxy", Conf: Module().Conf},
+		},
+		ReadFile: func(string) ([]byte, error) {
+			return []byte("http { server { location /name/ {\n" + statements + "\n} } }\n"), nil
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	lv := config.Root
+	for len(lv.Inner) > 0 {
+		lv = lv.Inner[len(lv.Inner)-1]
+	}
+	return nginxconf.Of[*Conf](lv), nil
+}
+
+// location returns the handler of a location /name/ with the statements.
+func location(t testing.TB, statements string) *handler {
+	t.Helper()
+	c, err := load(statements)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Pass.V.groups = new(upstream.Groups)
+	h := &handler{conf: c, target: c.Pass.V, location: "/name/", head: compileHead(c), hide: hiddenFields(c)}
+	for _, rule := range c.Redirect.V {
+		if rule.isDefault {
+			rule = h.target.defaultRule(h.location)
+		}
+		h.redirects = append(h.redirects, rule)
+	}
+	return h
+}
+
+// request returns a client's GET of a path, with fields as pairs of name and value.
+func request(uri string, fields ...string) *ngx.Request {
+	r := &ngx.Request{
+		Scope: &ngx.Scope{Core: &ngx.Core{ErrorLog: new(errlog.Log)}}, Client: &ngx.Client{Text: []byte("192.0.2.1")},
+		Method: []byte("GET"), URI: []byte(uri), Host: []byte("example.com"), Proto: ngx.HTTP11, Length: -1,
+	}
+	r.Main = r
+	r.Scope.Server = r.Scope
+	r.SetTarget([]byte(uri))
+	for i := 0; i < len(fields); i += 2 {
+		r.In.Add([]byte(fields[i]), []byte(fields[i+1]))
+	}
+	return r
+}
+
+// passing returns the exchange of a request that is about to be passed on.
+func passing(t testing.TB, h *handler, r *ngx.Request) *exchange {
+	t.Helper()
+	x := &exchange{h: h, r: r, in: make([]byte, bodyBuffer+8<<10), bodyLength: r.Length}
+	x.blocked = x.startSpool
+	r.Passed = x
+	if status := h.target.resolve(r, &x.to); status != 0 {
+		t.Fatalf("resolve: %d", status)
+	}
+	r.Tries = append(r.Tries, ngx.Try{})
+	return x
+}
+
+func TestURIPassedOn(t *testing.T) {
+	free := func(r *ngx.Request) { r.PathChanged, r.PathFree = true, true }
+	changed := func(r *ngx.Request) { r.PathChanged = true }
+	for _, c := range []struct {
+		rule, pass, uri, path string
+		also                  func(r *ngx.Request)
+		want                  string
+	}{
+		{"without a URI as received", "http://127.0.0.1", "/name/a%2Fb//c?x=%20", "/name/a/b/c", nil, "/name/a%2Fb//c?x=%20"},
+		{"without a URI, rewritten", "http://127.0.0.1", "/name/old?q", "/new path", changed, "/new%20path?q"},
+		{"a URI replaces the name", "http://127.0.0.1/up/", "/name/a?q=1", "/name/a", nil, "/up/a?q=1"},
+		{"a slash replaces the name", "http://127.0.0.1/", "/name/a", "/name/a", nil, "/a"},
+		{"joined as they are", "http://127.0.0.1/up", "/name/a", "/name/a", nil, "/upa"},
+		{"what was escaped is escaped again", "http://127.0.0.1/up/", "/name/a%20b%3Fc", "/name/a b?c", nil, "/up/a%20b%3Fc"},
+		{"rewrite ... break replaces all", "http://127.0.0.1/up/", "/name/a", "/other", free, "/other"},
+		{"arguments in front of the rest", "http://127.0.0.1/?a=", "/name/b", "/name/b", nil, "/?a=b"},
+		{"variables: the URL's URI is all", "http://127.0.0.1/$host", "/name/a?q", "/name/a", nil, "/example.com"},
+		{"variables without a URI", "http://127.0.0.1$empty", "/name/a?q", "/name/a", nil, "/name/a?q"},
+		{"a unix socket", "http://unix:/s:/up/", "/name/a", "/name/a", nil, "/up/a"},
+	} {
+		r := request(c.uri)
+		r.Path = []byte(c.path)
+		if c.also != nil {
+			c.also(r)
+		}
+		x := passing(t, location(t, "proxy_pass "+c.pass+";"), r)
+		if got := string(x.to.appendURI(nil, r, x.h.location)); got != c.want {
+			t.Errorf("%s: proxy_pass %s: %s gives %s, want %s", c.rule, c.pass, c.uri, got, c.want)
+		}
+	}
+}
+
+func TestHeadPassedOn(t *testing.T) {
+	for _, c := range []struct {
+		rule, conf string
+		r          *ngx.Request
+		want       string
+	}{
+		{"own fields replace the client's", "", request("/name/", "Host", "h", "Connection", "close", "X-A", "1", "TE", "trailers", "Expect", "100-continue", "Upgrade", "x", "Keep-Alive", "1"),
+			"GET /name/ HTTP/1.1\nHost: 127.0.0.1\nX-A: 1\n\n"},
+		{"HTTP/1.0 closes", "proxy_http_version 1.0;", request("/name/"), "GET /name/ HTTP/1.0\nHost: 127.0.0.1\nConnection: close\n\n"},
+		{"set, with variables, empty", `proxy_set_header Host $host; proxy_set_header X-A $empty; proxy_set_header X-B ""; proxy_set_header X-C c$host;`,
+			request("/name/", "X-A", "1", "X-B", "2", "x-c", "3", "X-D", "4"), "GET /name/ HTTP/1.1\nHost: example.com\nX-C: cexample.com\nX-D: 4\n\n"},
+		{"no fields of the client", "proxy_pass_request_headers off;", request("/name/", "X-A", "1"), "GET /name/ HTTP/1.1\nHost: 127.0.0.1\n\n"},
+		{"another method", "proxy_method PUT;", request("/name/"), "PUT /name/ HTTP/1.1\nHost: 127.0.0.1\n\n"},
+		{"upgrades", "proxy_set_header Upgrade websocket; proxy_set_header Connection upgrade;", request("/name/", "Upgrade", "x", "Connection", "y"),
+			"GET /name/ HTTP/1.1\nHost: 127.0.0.1\nUpgrade: websocket\nConnection: upgrade\n\n"},
+		{"where the client is", "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;", request("/name/", "X-Forwarded-For", "a", "X-Forwarded-For", "b"),
+			"GET /name/ HTTP/1.1\nHost: 127.0.0.1\nX-Forwarded-For: a, b, 192.0.2.1\n\n"},
+	} {
+		x := passing(t, location(t, c.conf+"proxy_pass http://127.0.0.1;"), c.r)
+		if got := string(bytes.ReplaceAll(x.h.appendHead(nil, x), []byte("\r"), nil)); got != c.want {
+			t.Errorf("%s: got\n%swant\n%s", c.rule, got, c.want)
+		}
+	}
+}
+
+func TestBodysLengthIsTold(t *testing.T) {
+	x := passing(t, location(t, "proxy_pass http://127.0.0.1;"), request("/"))
+	x.bodyLength = 12
+	if got := x.h.appendHead(nil, x); !bytes.Contains(got, []byte("\r\nContent-Length: 12\r\n")) {
+		t.Errorf("got %s", got)
+	}
+	x.bodyLength, x.bodyChunked = -1, true
+	if got := x.h.appendHead(nil, x); !bytes.Contains(got, []byte("\r\nTransfer-Encoding: chunked\r\n")) || bytes.Contains(got, []byte("Length")) {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestFrame(t *testing.T) {
+	for _, c := range []struct {
+		n    int
+		end  bool
+		want string
+	}{
+		{0, true, "0\r\n\r\n"}, {3, false, "3\r\nabc\r\n"}, {3, true, "3\r\nabc\r\n0\r\n\r\n"}, {17, true, "11\r\nabcdefghijklmnopq\r\n0\r\n\r\n"},
+	} {
+		buf := make([]byte, 64)
+		copy(buf[chunkRoom:], "abcdefghijklmnopq")
+		if got := string(frame(buf, chunkRoom, c.n, c.end)); got != c.want {
+			t.Errorf("%d bytes, end %v: got %q, want %q", c.n, c.end, got, c.want)
+		}
+	}
+}
+
+func TestMayAskAnotherPeer(t *testing.T) {
+	post := request("/")
+	post.Method = []byte("POST")
+	for _, c := range []struct {
+		rule, conf string
+		r          *ngx.Request
+		class      uint32
+		sent       bool
+		want       bool
+	}{
+		{"error by default", "", request("/"), nextError, true, true},
+		{"timeout by default", "", request("/"), nextTimeout, true, true},
+		{"a bad head isn't by default", "", request("/"), nextInvalidHeader, true, false},
+		{"a status that is named", "proxy_next_upstream http_503;", request("/"), next503, true, true},
+		{"a status that isn't", "proxy_next_upstream http_503;", request("/"), next502, true, false},
+		{"off", "proxy_next_upstream off;", request("/"), nextError, false, false},
+		{"POST before it was sent", "", post, nextError, false, true},
+		{"POST once it was sent", "", post, nextError, true, false},
+		{"POST where it is named", "proxy_next_upstream error non_idempotent;", post, nextError, true, true},
+	} {
+		x := passing(t, location(t, c.conf+"proxy_pass http://127.0.0.1;"), c.r)
+		x.s.Tries = 1
+		if got := x.mayAsk(c.class, c.sent, 0); got != c.want {
+			t.Errorf("%s: got %v", c.rule, got)
+		}
+		if x.s.Tries = 0; x.mayAsk(c.class, c.sent, 0) {
+			t.Errorf("%s: asked though no try is left", c.rule)
+		}
+		if x.s.Tries, x.bodySent = 1, true; x.mayAsk(c.class, c.sent, 0) {
+			t.Errorf("%s: asked though the body is gone", c.rule)
+		}
+	}
+}
+
+func TestRefreshIsRewritten(t *testing.T) {
+	h := location(t, "proxy_pass http://127.0.0.1/up/;")
+	for in, want := range map[string]string{
+		"5; url=http://127.0.0.1/up/x": "5; url=/name/x",
+		"5;URL=http://127.0.0.1/up/x":  "5;URL=/name/x",
+		"5; url=http://other/":         "5; url=http://other/",
+		"5":                            "5",
+	} {
+		if got := string(rewriteRefresh(h.redirects, request("/"), []byte(in))); got != want {
+			t.Errorf("%s: got %s, want %s", in, got, want)
+		}
+	}
+}
+
+func TestURLsAreParted(t *testing.T) {
+	for _, c := range []struct {
+		in, host, uri string
+		has           bool
+	}{
+		{"h", "h", "", false}, {"h/", "h", "/", true}, {"h:80?a", "h:80", "?a", true}, {"[::1]:80/a", "[::1]:80", "/a", true},
+		{"unix:/a/b", "unix:/a/b", "", false}, {"unix:/a/b:/c", "unix:/a/b", "/c", true}, {"unix:/a/b:", "unix:/a/b", "", false},
+	} {
+		if host, uri, has := splitURL(c.in); host != c.host || uri != c.uri || has != c.has {
+			t.Errorf("%s: %s %s %v", c.in, host, uri, has)
+		}
+	}
+}
+
+func BenchmarkAppendHead(b *testing.B) {
+	h := location(b, "proxy_set_header Host $host; proxy_set_header X-Real-IP 192.0.2.1; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; proxy_pass http://127.0.0.1/up/;")
+	r := request("/name/path?a=b", "Host", "example.com", "User-Agent", "test", "Accept", "*/*", "Cookie", "a=b", "Connection", "keep-alive")
+	x := passing(b, h, r)
+	b.ReportAllocs()
+	for b.Loop() {
+		x.out = h.appendHead(x.out[:0], x)
+	}
+}
