@@ -84,16 +84,17 @@ func (k *Kept) remove(i int) {
 // served enough; the longest idle one goes when there are too many.
 func (k *Kept) Put(p *Peer, key uint64, l Link) {
 	now := time.Now()
+	var old *tcp.Conn
+	k.mu.Lock()
 	limit := k.limit
 	if l.Limit > 0 {
 		limit = l.Limit
 	}
 	if l.Requests >= limit || now.Sub(l.Opened) > k.life {
+		k.mu.Unlock()
 		l.Conn.Close()
 		return
 	}
-	var old *tcp.Conn
-	k.mu.Lock()
 	if len(k.idle) >= k.max {
 		old = k.idle[0].Conn
 		k.remove(0)
@@ -170,6 +171,9 @@ func (k *Kept) Close() {
 	k.mu.Lock()
 	idle := k.idle
 	k.idle = nil
+	if k.timer != nil && k.timer.Stop() {
+		k.timer = nil
+	}
 	k.mu.Unlock()
 	for _, e := range idle {
 		e.Conn.Close()

@@ -164,19 +164,25 @@ func (s *Session) Next() *Peer {
 			return nil
 		}
 	}
-	g.mu.Lock()
-	p := s.pick(now)
-	if p != nil {
-		s.mark(p)
-		p.conns.Add(1) // under the lock, so that max_conns holds
-	}
-	g.mu.Unlock()
+	p := s.choose(now)
 	if p == nil {
 		return nil
 	}
 	s.Peer = p
 	if sticky != nil {
 		sticky.Chosen(s, p)
+	}
+	return p
+}
+
+// choose picks a peer, marks it as tried and counts it as busy.
+func (s *Session) choose(now int64) *Peer {
+	s.Group.mu.Lock()
+	defer s.Group.mu.Unlock()
+	p := s.pick(now)
+	if p != nil {
+		s.mark(p)
+		p.conns.Add(1) // under the lock, so that max_conns holds
 	}
 	return p
 }

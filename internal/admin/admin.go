@@ -79,12 +79,12 @@ type Server struct {
 	ln      net.Listener
 	unix    bool
 	started time.Time
-	done    chan struct{}
+	done    chan struct{} // closed when Serve's goroutine has ended; nil before Serve
 }
 
-// Start listens on addr, ip:port or unix:path, and serves until Close. Errors are in nginx's words for binding.
-func Start(addr string, src Source) (*Server, error) {
-	s := &Server{Source: src, started: time.Now(), done: make(chan struct{})}
+// Listen listens on addr, ip:port or unix:path; who connects waits for Serve. Errors are in nginx's words for binding.
+func Listen(addr string, src Source) (*Server, error) {
+	s := &Server{Source: src}
 	if s.Reload == nil {
 		s.Reload = func() { syscall.Kill(os.Getpid(), syscall.SIGHUP) }
 	}
@@ -106,11 +106,20 @@ func Start(addr string, src Source) (*Server, error) {
 	}
 	s.ln = ln
 	s.http = http.Server{Handler: s.mux(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}
+	return s, nil
+}
+
+// Serve answers until Close. It is called once, when the configuration is in force,
+// before which it mustn't be looked at. Of a nil Server it does nothing.
+func (s *Server) Serve() {
+	if s == nil {
+		return
+	}
+	s.started, s.done = time.Now(), make(chan struct{})
 	go func() {
 		defer close(s.done)
-		s.http.Serve(ln)
+		s.http.Serve(s.ln)
 	}()
-	return s, nil
 }
 
 // Addr is the address listened on.
@@ -119,6 +128,10 @@ func (s *Server) Addr() net.Addr { return s.ln.Addr() }
 // Close ends the endpoint; a request that runs gets a second. Of a nil Server it does nothing.
 func (s *Server) Close() {
 	if s == nil {
+		return
+	}
+	if s.done == nil {
+		s.ln.Close()
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)

@@ -49,10 +49,11 @@ func start(t *testing.T, addr, token string) (s *Server, front string, get func(
 	var reloads Reloads
 	reloads.Succeeded(time.Unix(1700000000, 0))
 	reloads.Failed()
-	if s, err = Start(addr, Source{Server: srv, Drains: drains, Reloads: &reloads, Version: "X", Token: token, Reload: func() { srv.Reload() }}); err != nil {
+	if s, err = Listen(addr, Source{Server: srv, Drains: drains, Reloads: &reloads, Version: "X", Token: token, Reload: func() { srv.Reload() }}); err != nil {
 		t.Fatal(err)
 	}
 	srv.Start()
+	s.Serve()
 	t.Cleanup(func() { s.Close(); srv.Abort(); srv.Shutdown() })
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) {
 		return net.Dial(s.Addr().Network(), s.Addr().String())

@@ -37,7 +37,7 @@ cmd/limpet
 
 // extra lists imports within a line, each with its reason.
 const extra = `
-internal/proxy: internal/http1 # one codec for both sides
+internal/proxy: internal/http1, internal/cache # one codec for both sides; what is kept of answers
 internal/http2: internal/http1 # one reading of targets and fields
 `
 

@@ -35,6 +35,7 @@ type bench struct {
 type process struct {
 	cmd  *exec.Cmd
 	port int
+	log  string // the error log's name
 }
 
 // cost is CPU time and the requests that it went to.
@@ -147,7 +148,7 @@ func (b *bench) start(bin string, r row) (*process, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	p := &process{cmd, port}
+	p := &process{cmd, port, strings.TrimSuffix(name, ".conf") + ".log"}
 	b.started = append(b.started, p)
 	for range 100 {
 		if c, err := net.Dial("tcp", "127.0.0.1:"+strconv.Itoa(port)); err == nil {
@@ -195,7 +196,8 @@ func (b *bench) load(p *process, r row, c *cost) error {
 		return fmt.Errorf("wrk: %w: %s", err, bytes.TrimSpace(out))
 	}
 	if bytes.Contains(out, []byte("Non-2xx")) || bytes.Contains(out, []byte("Socket errors")) {
-		return fmt.Errorf("wrk saw errors: %s", out)
+		log, _ := os.ReadFile(filepath.Join(b.dir, p.log))
+		return fmt.Errorf("%s: wrk saw errors: %s\n%s", filepath.Base(p.cmd.Path), out, log[max(0, len(log)-1000):])
 	}
 	for sc := bufio.NewScanner(bytes.NewReader(out)); sc.Scan(); {
 		if n, _, ok := strings.Cut(strings.TrimSpace(sc.Text()), " requests in"); ok {

@@ -33,7 +33,7 @@ func (c *conn) readHead(ep *ngx.Endpoint, r *ngx.Request) error {
 	x := c.x
 	core := r.Scope.Core
 	h := headReader{c: c, r: r, core: core, limit: x.r + int(core.ClientHeaderBufferSize.V), action: "request line"}
-	if x.w > x.r {
+	if !x.woken {
 		h.action = "pipelined request line"
 		r.Pipelined = true
 	}
@@ -88,7 +88,10 @@ func (h *headReader) line(l *requestLine) error {
 		for x.r < x.w && (x.in[x.r] == '\r' || x.in[x.r] == '\n') {
 			x.r++
 		}
-		if x.r < x.w {
+		if x.r == x.w { // a client that sends nothing but line ends doesn't fill the memory
+			x.r, x.w, h.start = 0, 0, 0
+			h.limit = int(h.core.ClientHeaderBufferSize.V)
+		} else {
 			n, err := l.parseLine(x.in[x.r:x.w])
 			if err == nil && n > 0 && !h.fits(x.r, x.r+n) {
 				err = &parseError{414, "client sent too long URI"}

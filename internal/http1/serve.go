@@ -61,6 +61,7 @@ type exchange struct {
 	headLen  int
 	sent     int64 // bytes of this answer on their way, head included
 	hijacked bool
+	woken    bool // in holds the first bytes of a request that was waited for, not of a pipelined one
 	// held says that the whole answer is in out and is sent as the wait for the next request begins.
 	held bool
 }
@@ -102,7 +103,14 @@ func (c *conn) giveBack() {
 		c.stage.Add(-1)
 	}
 	if c.acquired != nil {
-		c.acquired.Release()
+		defer c.acquired.Release()
+		defer func() {
+			if p := recover(); p != nil {
+				c.srv.Log().Printf(errlog.Alert, c.client.ID, "panic behind a panic: %v", p)
+			}
+		}()
+		c.x.req.End()
+		c.x.req.Body.Close()
 	}
 }
 
@@ -260,32 +268,42 @@ func (c *conn) becomeIdle() bool {
 	return !c.srv.closing.Load() && !c.client.Listener.Gone()
 }
 
-// wait sends an answer that was held, and waits for the first byte of a request, without a buffer.
+// wait sends an answer that was held, waits without a buffer for a request, and reads its first bytes.
 func (c *conn) wait() bool {
-	var err error
-	if c.x != nil {
-		if c.idle == nil {
-			c.idle = c.becomeIdle
+	for {
+		var err error
+		if c.x != nil {
+			if c.idle == nil {
+				c.idle = c.becomeIdle
+			}
+			err = c.tc.WriteWait(c.x.out, c.idle)
+		} else if !c.becomeIdle() {
+			return false
+		} else {
+			err = c.tc.Wait()
 		}
-		err = c.tc.WriteWait(c.x.out, c.idle)
-	} else if !c.becomeIdle() {
-		return false
-	} else {
-		err = c.tc.Wait()
+		c.busy.Store(true)
+		if err != nil {
+			c.left(err)
+			return false
+		}
+		x := exchanges.Get().(*exchange)
+		x.r, x.woken = 0, true
+		x.w, err = c.tc.TryRead(x.in)
+		if x.w > 0 {
+			c.x = x
+			return true
+		}
+		exchanges.Put(x)
+		if err != tcp.ErrWouldBlock { // the poller may have spoken of bytes that were read since
+			c.left(err)
+			return false
+		}
 	}
-	c.busy.Store(true)
-	if err != nil {
-		c.idleError(err)
-		return false
-	}
-	x := exchanges.Get().(*exchange)
-	x.r, x.w = 0, 0
-	c.x = x
-	return true
 }
 
-// idleError logs why a connection ended between requests, as nginx does.
-func (c *conn) idleError(err error) {
+// left logs why a connection ended between requests, as nginx does.
+func (c *conn) left(err error) {
 	switch {
 	case errors.Is(err, tcp.ErrAborted):
 	case c.client.Requests == 0 && errors.Is(err, tcp.ErrTimeout):
@@ -378,7 +396,7 @@ func (c *conn) finish(r *ngx.Request) bool {
 	}
 	if x.w > x.r {
 		x.w = copy(x.in, x.in[x.r:x.w])
-		x.r = 0
+		x.r, x.woken = 0, false
 		return !x.held || c.unhold() == nil
 	}
 	c.tc.SetReadTimeout(core.KeepAliveTimeout.V.Timeout)

@@ -106,17 +106,17 @@ func (c *conn) appendHead(b []byte, r *ngx.Request) []byte {
 	} else {
 		b = append(b, ngx.StatusLine(o.Status)...)
 	}
-	b = append(b, "\r\nServer: "...)
-	if o.Server != nil {
-		b = append(b, o.Server...)
-	} else {
-		b = append(b, ngx.ServerField(r.Scope.Core.ServerTokens.V)...)
+	switch {
+	case o.Server == nil:
+		b = append(append(b, "\r\nServer: "...), ngx.ServerField(r.Scope.Core.ServerTokens.V)...)
+	case len(o.Server) > 0:
+		b = append(append(b, "\r\nServer: "...), o.Server...)
 	}
-	b = append(b, "\r\nDate: "...)
-	if o.Date != nil {
-		b = append(b, o.Date...)
-	} else {
-		b = append(b, ngx.DateField()...)
+	switch {
+	case o.Date == nil:
+		b = append(append(b, "\r\nDate: "...), ngx.DateField()...)
+	case len(o.Date) > 0:
+		b = append(append(b, "\r\nDate: "...), o.Date...)
 	}
 	if o.ContentType != nil {
 		b = append(append(b, "\r\nContent-Type: "...), o.ContentType...)
@@ -128,7 +128,7 @@ func (c *conn) appendHead(b []byte, r *ngx.Request) []byte {
 		b = append(b, "\r\nContent-Length: "...)
 		b = strconv.AppendInt(b, o.Length, 10)
 	}
-	if !o.LastModified.IsZero() {
+	if !o.LastModified.IsZero() && !o.Header.Has(ngx.HeaderLastModified) { // else it is among the others, as the peer wrote it
 		b = append(b, "\r\nLast-Modified: "...)
 		b = o.LastModified.UTC().AppendFormat(b, ngx.TimeFormat)
 	}

@@ -41,7 +41,8 @@ type Conn struct {
 	in         *bufio.Reader
 	hpack      *hpack.Decoder
 	block      headerBlock
-	lastID     uint32 // of the streams that the client opened
+	lastID     uint32 // of the streams that were taken
+	seenID     uint32 // of the streams that the client opened
 	recvWindow int64
 	refused    int
 	returned   int64        // to the window and not announced; guarded by mu, as is recvWindow

@@ -167,7 +167,7 @@ func (c *Conn) resetStream(id uint32, code http2.ErrCode) {
 
 // clientReset takes RST_STREAM.
 func (c *Conn) clientReset(f *http2.RSTStreamFrame) error {
-	if f.StreamID > c.lastID || f.StreamID%2 == 0 {
+	if f.StreamID > c.seenID || f.StreamID%2 == 0 {
 		c.log("client sent RST_STREAM frame with incorrect identifier")
 		return http2.ConnectionError(http2.ErrCodeProtocol)
 	}
@@ -246,7 +246,7 @@ func (c *Conn) windowUpdate(f *http2.WindowUpdateFrame) error {
 	s := c.streams[f.StreamID]
 	switch {
 	case s == nil:
-		if f.StreamID > c.lastID {
+		if f.StreamID > c.seenID {
 			return http2.ConnectionError(http2.ErrCodeProtocol)
 		}
 		return nil
@@ -270,7 +270,7 @@ func (c *Conn) data(f *http2.DataFrame) error {
 	c.recvWindow -= size
 	s := c.streams[f.StreamID]
 	if s == nil || s.reset {
-		if f.StreamID > c.lastID || f.StreamID%2 == 0 {
+		if f.StreamID > c.seenID || f.StreamID%2 == 0 {
 			return http2.ConnectionError(http2.ErrCodeProtocol)
 		}
 		c.credit(int(size))

@@ -94,10 +94,11 @@ func (c *Conn) openStream(f *http2.HeadersFrame) error {
 		b.trail = s
 		return nil
 	}
-	if id%2 == 0 || id <= c.lastID {
-		c.log("client sent HEADERS frame with incorrect identifier %d, the last was %d", id, c.lastID)
+	if id%2 == 0 || id <= c.seenID {
+		c.log("client sent HEADERS frame with incorrect identifier %d, the last was %d", id, c.seenID)
 		return http2.ConnectionError(http2.ErrCodeProtocol)
 	}
+	c.seenID = id
 	if c.goaway {
 		return nil // its fields are decoded for the table, and dropped
 	}
@@ -105,8 +106,8 @@ func (c *Conn) openStream(f *http2.HeadersFrame) error {
 		c.log("client sent HEADERS frame for stream %d with incorrect dependency", id)
 		return http2.ConnectionError(http2.ErrCodeProtocol)
 	}
-	c.lastID = id
 	if c.headerLate {
+		c.lastID = id
 		return nil
 	}
 	switch {
@@ -118,6 +119,7 @@ func (c *Conn) openStream(f *http2.HeadersFrame) error {
 		b.refuse = http2.ErrCodeRefusedStream
 	}
 	if b.refuse != 0 {
+		c.lastID = id
 		if c.refused++; c.refused > max(c.conf.MaxStreams.V, 100) {
 			c.log("client sent too many refused streams")
 			return http2.ConnectionError(http2.ErrCodeNo)
@@ -328,9 +330,10 @@ func (c *Conn) begin(s *stream, err error) {
 	s.refused = err
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closing {
-		return
+	if c.closing || c.goaway {
+		return // GOAWAY was sent while the block was read, without this stream: it is the client's to repeat
 	}
+	c.lastID = s.id
 	c.requests++
 	c.client.Requests = c.requests
 	s.client.Requests = c.requests

@@ -203,12 +203,16 @@ func appendHead(b []byte, r *ngx.Request) []byte {
 	if server == nil {
 		server = append(buf[:0], ngx.ServerField(r.Scope.Core.ServerTokens.V)...)
 	}
-	b = appendField(b, 54, nil, server)
+	if len(server) > 0 {
+		b = appendField(b, 54, nil, server)
+	}
 	date := o.Date
 	if date == nil {
 		date = ngx.DateField()
 	}
-	b = appendField(b, 33, nil, date)
+	if len(date) > 0 {
+		b = appendField(b, 33, nil, date)
+	}
 	if o.ContentType != nil {
 		v := append(buf[:0], o.ContentType...)
 		if len(o.Charset) > 0 {
@@ -219,7 +223,7 @@ func appendHead(b []byte, r *ngx.Request) []byte {
 	if o.Length >= 0 {
 		b = appendField(b, 28, nil, strconv.AppendInt(buf[:0], o.Length, 10))
 	}
-	if !o.LastModified.IsZero() {
+	if !o.LastModified.IsZero() && !o.Header.Has(ngx.HeaderLastModified) { // else it is among the others, as the peer wrote it
 		b = appendField(b, 44, nil, o.LastModified.In(time.UTC).AppendFormat(buf[:0], ngx.TimeFormat))
 	}
 	if o.Location != nil {

@@ -420,10 +420,13 @@ func (e *Engine) Subrequest(sub *ngx.Request, sink ngx.Sink) int {
 	}
 	sub.Wire = &subWire{Sink: sink, parent: sub.Parent}
 	var out ngx.Outcome
-	if name := sub.Named; name != "" {
+	switch name := sub.Named; {
+	case sub.Clone:
+		out = sub.Scope.Handler(sub)
+	case name != "":
 		sub.Named = ""
 		out = e.toNamed(sub, name)
-	} else {
+	default:
 		out = e.server(sub)
 	}
 	e.end(sub, out)

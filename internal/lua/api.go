@@ -117,6 +117,16 @@ func fail(L *lua.LState, msg string) int {
 	return 2
 }
 
+// listed returns a table, and that it was cut at the limit where it was.
+func listed(L *lua.LState, t *lua.LTable, cut bool) int {
+	L.Push(t)
+	if !cut {
+		return 1
+	}
+	L.Push(lua.LString("truncated"))
+	return 2
+}
+
 // str pushes one string.
 func str(L *lua.LState, s string) int {
 	L.Push(lua.LString(s))

@@ -106,71 +106,11 @@ func (m *machine) openBalancer() *lua.LTable {
 		})
 	}
 	api("set_current_peer", m.setCurrentPeer)
-	api("set_more_tries", func(L *lua.LState, s *upstream.Session) int {
-		n := L.CheckInt(1)
-		reduced := false
-		if total := s.Number + s.Tries - 1; s.MaxTries > 0 && total+n > s.MaxTries {
-			n, reduced = s.MaxTries-total, true
-		}
-		s.Tries += n
-		L.Push(lua.LTrue)
-		if reduced {
-			L.Push(lua.LString("reduced tries due to limit"))
-			return 2
-		}
-		return 1
-	})
-	api("get_last_failure", func(L *lua.LState, s *upstream.Session) int {
-		if s.Number <= 1 || len(m.r.Tries) == 0 {
-			L.Push(lua.LNil)
-			return 1
-		}
-		state := "failed"
-		if s.LastOutcome == upstream.Next {
-			state = "next"
-		}
-		L.Push(lua.LString(state))
-		L.Push(lua.LNumber(m.r.Tries[len(m.r.Tries)-1].Status))
-		return 2
-	})
-	api("set_timeouts", func(L *lua.LState, s *upstream.Session) int {
-		for i, f := range []struct {
-			name string
-			to   *time.Duration
-		}{{"connect", &s.Asked.Connect}, {"send", &s.Asked.Send}, {"read", &s.Asked.Read}} {
-			v := L.Get(i + 1)
-			if v == lua.LNil {
-				continue
-			}
-			n, ok := v.(lua.LNumber)
-			if !ok || n <= 0 {
-				raise(L, "bad %s timeout", f.name)
-			}
-			*f.to = time.Duration(float64(n) * float64(time.Second))
-		}
-		L.Push(lua.LTrue)
-		return 1
-	})
-	api("enable_keepalive", func(L *lua.LState, s *upstream.Session) int {
-		idle, max := float64(L.OptNumber(1, 60)), L.OptInt(2, 100)
-		if idle < 0 || max < 0 {
-			raise(L, "bad idle_timeout or max_requests")
-		}
-		s.Asked.Keep, s.Asked.KeepIdle, s.Asked.KeepRequests = true, time.Duration(idle*float64(time.Second)), max
-		L.Push(lua.LTrue)
-		return 1
-	})
-	api("bind_to_local_addr", func(L *lua.LState, s *upstream.Session) int {
-		addr := m.checkString(L, 1)
-		if _, err := netip.ParseAddr(addr); err != nil {
-			if _, err := netip.ParseAddrPort(addr); err != nil {
-				return fail(L, "invalid address")
-			}
-		}
-		s.Asked.LocalAddr = addr
-		L.Push(lua.LTrue)
-		return 1
-	})
+	api("set_more_tries", m.setMoreTries)
+	api("get_last_failure", m.getLastFailure)
+	api("set_timeouts", m.setTimeouts)
+	api("enable_keepalive", m.enableKeepalive)
+	api("bind_to_local_addr", m.bindToLocalAddr)
 	api("recreate_request", func(L *lua.LState, s *upstream.Session) int {
 		s.Asked.Recreate = true
 		L.Push(lua.LTrue)
@@ -183,6 +123,81 @@ func (m *machine) openBalancer() *lua.LTable {
 		return 1
 	})
 	return t
+}
+
+// setMoreTries is set_more_tries(n).
+func (m *machine) setMoreTries(L *lua.LState, s *upstream.Session) int {
+	n := L.CheckInt(1)
+	reduced := false
+	if total := s.Number + s.Tries - 1; s.MaxTries > 0 && total+n > s.MaxTries {
+		n, reduced = s.MaxTries-total, true
+	}
+	s.Tries += n
+	L.Push(lua.LTrue)
+	if reduced {
+		L.Push(lua.LString("reduced tries due to limit"))
+		return 2
+	}
+	return 1
+}
+
+// getLastFailure is get_last_failure().
+func (m *machine) getLastFailure(L *lua.LState, s *upstream.Session) int {
+	if s.Number <= 1 || len(m.r.Tries) == 0 {
+		L.Push(lua.LNil)
+		return 1
+	}
+	state := "failed"
+	if s.LastOutcome == upstream.Next {
+		state = "next"
+	}
+	L.Push(lua.LString(state))
+	L.Push(lua.LNumber(m.r.Tries[len(m.r.Tries)-1].Status))
+	return 2
+}
+
+// setTimeouts is set_timeouts(connect, send, read), in seconds.
+func (m *machine) setTimeouts(L *lua.LState, s *upstream.Session) int {
+	for i, f := range []struct {
+		name string
+		to   *time.Duration
+	}{{"connect", &s.Asked.Connect}, {"send", &s.Asked.Send}, {"read", &s.Asked.Read}} {
+		v := L.Get(i + 1)
+		if v == lua.LNil {
+			continue
+		}
+		n, ok := v.(lua.LNumber)
+		if !ok || n <= 0 {
+			raise(L, "bad %s timeout", f.name)
+		}
+		*f.to = time.Duration(float64(n) * float64(time.Second))
+	}
+	L.Push(lua.LTrue)
+	return 1
+}
+
+// enableKeepalive is enable_keepalive(idle, max).
+func (m *machine) enableKeepalive(L *lua.LState, s *upstream.Session) int {
+	idle, max := float64(L.OptNumber(1, 60)), L.OptInt(2, 100)
+	if idle < 0 || max < 0 {
+		raise(L, "bad idle_timeout or max_requests")
+	}
+	s.Asked.Keep, s.Asked.KeepIdle, s.Asked.KeepRequests = true, time.Duration(idle*float64(time.Second)), max
+	L.Push(lua.LTrue)
+	return 1
+}
+
+// bindToLocalAddr is bind_to_local_addr(addr).
+func (m *machine) bindToLocalAddr(L *lua.LState, s *upstream.Session) int {
+	addr := m.checkString(L, 1)
+	if _, err := netip.ParseAddr(addr); err != nil {
+		if _, err := netip.ParseAddrPort(addr); err != nil {
+			return fail(L, "invalid address")
+		}
+	}
+	s.Asked.LocalAddr = addr
+	L.Push(lua.LTrue)
+	return 1
 }
 
 // setCurrentPeer is set_current_peer(addr, port, host).

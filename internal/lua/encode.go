@@ -57,12 +57,7 @@ func (m *machine) openEncode(t *lua.LTable) {
 	m.set(t, "encode_args", func(L *lua.LState) int { return str(L, m.encodeArgs(L, L.CheckTable(1))) })
 	m.set(t, "decode_args", func(L *lua.LState) int {
 		args, cut := m.decodeArgs(m.loose(L, 1), L.OptInt(2, 100))
-		L.Push(args)
-		if cut {
-			L.Push(lua.LString("truncated"))
-			return 2
-		}
-		return 1
+		return listed(L, args, cut)
 	})
 }
 

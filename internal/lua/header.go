@@ -106,26 +106,7 @@ func (m *machine) getHeader(r *ngx.Request, name string) lua.LValue {
 
 // setHeader replaces a response field by a value, the values of a table, or nothing.
 func (m *machine) setHeader(L *lua.LState, r *ngx.Request, name string, v lua.LValue) {
-	var values [][]byte
-	add := func(v lua.LValue) {
-		s, ok := text(v)
-		if !ok && v.Type() == lua.LTBool {
-			s, ok = v.String(), true
-		}
-		if !ok {
-			s = m.tostring(L, v)
-		}
-		values = append(values, r.CopyString(headerEscape(s)))
-	}
-	switch v := v.(type) {
-	case *lua.LNilType:
-	case *lua.LTable:
-		for i := 1; i <= v.Len(); i++ {
-			add(v.RawGetInt(i))
-		}
-	default:
-		add(v)
-	}
+	values := m.headerValues(L, r, v)
 	if m.setKnown(r, name, values) {
 		return
 	}
@@ -146,6 +127,21 @@ func (m *machine) setHeader(L *lua.LState, r *ngx.Request, name string, v lua.LV
 	for _, v := range values {
 		h.Add(r.CopyString(headerEscape(name)), v)
 	}
+}
+
+// headerValues returns the values of a field: none for nil, those of a table, or one.
+func (m *machine) headerValues(L *lua.LState, r *ngx.Request, v lua.LValue) (values [][]byte) {
+	one := func(v lua.LValue) []byte { return r.CopyString(headerEscape(m.tostring(L, v))) }
+	switch v := v.(type) {
+	case *lua.LNilType:
+	case *lua.LTable:
+		for i := 1; i <= v.Len(); i++ {
+			values = append(values, one(v.RawGetInt(i)))
+		}
+	default:
+		values = append(values, one(v))
+	}
+	return values
 }
 
 // headerEscape escapes control bytes, which would end the field.

@@ -215,7 +215,7 @@ func traceback(t string) string {
 	return b.String()
 }
 
-// errExit is the value of the error that ends a script by ngx.exit and its kin; no pcall catches it.
+// exitMark is the value of the error that ends a script by ngx.exit and its kin; no pcall catches it.
 type exitMark struct{}
 
 func (m *machine) exiting(err error) bool {

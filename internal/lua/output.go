@@ -204,11 +204,7 @@ func (m *machine) redirect(L *lua.LState) int {
 	if m.r.HeadSent {
 		raise(L, "attempt to call ngx.redirect after sending out the headers")
 	}
-	for i := range len(uri) {
-		if c := uri[i]; c < 0x20 || c == 0x7f {
-			raise(L, `unsafe byte "0x%02x" in redirect uri "%s"`, c, escapeControls(uri))
-		}
-	}
+	checkURI(L, "redirect uri", uri)
 	m.setLocation(m.r, "Location", m.r.CopyString(uri))
 	m.exited, m.call.code = true, status
 	m.leave(L)
@@ -272,6 +268,15 @@ func (m *machine) sleep(L *lua.LState) int {
 	}
 	m.guard.slept(time.Since(began))
 	return 0
+}
+
+// checkURI raises an error for a control byte.
+func checkURI(L *lua.LState, what, uri string) {
+	for i := range len(uri) {
+		if c := uri[i]; c < 0x20 || c == 0x7f {
+			raise(L, `unsafe byte "0x%02x" in %s "%s"`, c, what, escapeControls(uri))
+		}
+	}
 }
 
 func escapeControls(s string) string {

@@ -74,8 +74,6 @@ func (p phase) doing() string {
 		return " while connecting to upstream"
 	case phaseLog:
 		return " while logging request"
-	case phaseHeaderFilter, phaseBodyFilter:
-		return ""
 	}
 	return ""
 }

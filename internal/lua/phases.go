@@ -72,7 +72,7 @@ func (rt *runtime) machineFor(r *ngx.Request, fresh bool) (*machine, error) {
 	return rt.acquire()
 }
 
-// done gives a state back after a run. One whose objects are in the request's ngx.ctx stays with the request.
+// giveBack gives a state back after a run. One whose objects are in the request's ngx.ctx stays with the request.
 func (rt *runtime) giveBack(m *machine, r *ngx.Request, fresh bool) {
 	if r != nil {
 		if st := rt.slot.Get(r); st != nil {

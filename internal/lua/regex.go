@@ -118,24 +118,28 @@ func (m *machine) captures(p *pattern, subject string, caps []int, t *lua.LTable
 	return t
 }
 
+// matchAt matches from the place that argument 4 says, a table with pos, where it then notes the match's end.
+func matchAt(L *lua.LState, p *pattern, s string) (caps []int, ok bool) {
+	ctx, pos := position(L, 4)
+	if pos > len(s) {
+		return nil, false
+	}
+	if caps, ok = p.match(s, pos); ok && ctx != nil {
+		ctx.RawSetString("pos", lua.LNumber(caps[1]+1))
+	}
+	return caps, ok
+}
+
 func (m *machine) reMatch(L *lua.LState) int {
 	s := m.loose(L, 1)
 	p, msg := m.pattern(L, 3)
 	if p == nil {
 		return fail(L, msg)
 	}
-	ctx, pos := position(L, 4)
-	if pos > len(s) {
-		L.Push(lua.LNil)
-		return 1
-	}
-	caps, ok := p.match(s, pos)
+	caps, ok := matchAt(L, p, s)
 	if !ok {
 		L.Push(lua.LNil)
 		return 1
-	}
-	if ctx != nil {
-		ctx.RawSetString("pos", lua.LNumber(caps[1]+1))
 	}
 	into, _ := L.Get(5).(*lua.LTable)
 	L.Push(m.captures(p, s, caps, into))
@@ -151,18 +155,10 @@ func (m *machine) reFind(L *lua.LState) int {
 		L.Push(lua.LString(msg))
 		return 3
 	}
-	ctx, pos := position(L, 4)
-	if pos > len(s) {
-		L.Push(lua.LNil)
-		return 1
-	}
-	caps, ok := p.match(s, pos)
+	caps, ok := matchAt(L, p, s)
 	if !ok {
 		L.Push(lua.LNil)
 		return 1
-	}
-	if ctx != nil {
-		ctx.RawSetString("pos", lua.LNumber(caps[1]+1))
 	}
 	nth := L.OptInt(5, 0)
 	if nth < 0 || nth > p.re.NumCaptures() {

@@ -84,12 +84,7 @@ func (m *machine) openRequestURI(req *lua.LTable) {
 	m.set(req, "get_uri_args", func(L *lua.LState) int {
 		r := m.request(L)
 		args, cut := m.decodeArgs(string(r.Args), L.OptInt(1, 100))
-		L.Push(args)
-		if cut {
-			L.Push(lua.LString("truncated"))
-			return 2
-		}
-		return 1
+		return listed(L, args, cut)
 	})
 	m.set(req, "set_uri_args", func(L *lua.LState) int {
 		r := m.request(L)
@@ -110,11 +105,7 @@ func (m *machine) openRequestURI(req *lua.LTable) {
 		if L.ToBool(2) && m.phase&(phaseRewrite|phaseServerRewrite) == 0 {
 			raise(L, "API disabled in the context of %s", m.phase)
 		}
-		for i := range len(uri) {
-			if c := uri[i]; c < 0x20 || c == 0x7f {
-				raise(L, `unsafe byte "0x%02x" in uri "%s"`, c, escapeControls(uri))
-			}
-		}
+		checkURI(L, "uri", uri)
 		r := m.r
 		r.Path, r.PathChanged = r.CopyString(uri), true
 		if L.ToBool(2) {
@@ -147,12 +138,7 @@ func (m *machine) openRequestHeaders(req *lua.LTable) {
 			addValue(L, t, name, lua.LString(f.Value))
 		}
 		m.looseNames(t, raw)
-		L.Push(t)
-		if cut {
-			L.Push(lua.LString("truncated"))
-			return 2
-		}
-		return 1
+		return listed(L, t, cut)
 	})
 	m.set(req, "set_header", func(L *lua.LState) int {
 		m.setRequestHeader(L, m.checkString(L, 1), L.Get(2))
@@ -189,21 +175,8 @@ func (m *machine) setRequestHeader(L *lua.LState, name string, v lua.LValue) {
 			h.Fields[i].Hidden = true
 		}
 	}
-	add := func(v lua.LValue) {
-		s, ok := text(v)
-		if !ok {
-			s = m.tostring(L, v)
-		}
-		h.Add(r.CopyString(headerEscape(name)), r.CopyString(headerEscape(s)))
-	}
-	switch v := v.(type) {
-	case *lua.LNilType:
-	case *lua.LTable:
-		for i := 1; i <= v.Len(); i++ {
-			add(v.RawGetInt(i))
-		}
-	default:
-		add(v)
+	for _, v := range m.headerValues(L, r, v) {
+		h.Add(r.CopyString(headerEscape(name)), v)
 	}
 	if strings.EqualFold(name, "Host") {
 		if s, ok := text(v); ok {
@@ -248,12 +221,7 @@ func (m *machine) openBody(req *lua.LTable) {
 			return fail(L, "request body in temp file not supported")
 		}
 		args, cut := m.decodeArgs(string(r.Body.Mem), L.OptInt(1, 100))
-		L.Push(args)
-		if cut {
-			L.Push(lua.LString("truncated"))
-			return 2
-		}
-		return 1
+		return listed(L, args, cut)
 	})
 	m.set(req, "set_body_data", func(L *lua.LState) int {
 		r := m.request(L).Main

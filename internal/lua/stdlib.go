@@ -36,6 +36,8 @@ func (m *machine) openLibs() {
 	m.set(g, concatName, m.concat)
 	m.set(g, "error", luaError)
 	m.set(g, "tonumber", toNumber)
+	m.set(g, "load", m.load)
+	m.set(g, "loadstring", m.load)
 	m.set(g, "pcall", m.pcall)
 	m.set(g, "xpcall", m.xpcall)
 	m.set(g, "collectgarbage", func(L *lua.LState) int { L.Push(lua.LNumber(0)); return 1 })
@@ -214,6 +216,58 @@ func (m *machine) concatMeta(L *lua.LState, n int) int {
 	}
 	L.Push(acc)
 	return 1
+}
+
+// load is load and loadstring, which in LuaJIT take a string or a function that
+// returns pieces, then the chunk's name, the mode and the environment.
+func (m *machine) load(L *lua.LState) int {
+	program, ok := text(L.Get(1))
+	name := L.OptString(2, program)
+	if !ok {
+		fn := L.CheckFunction(1)
+		name = L.OptString(2, "=(load)")
+		var b strings.Builder
+		for {
+			L.Push(fn)
+			if err := L.PCall(0, 1, nil); err != nil {
+				L.Push(lua.LNil)
+				L.Push(m.caught(L, err))
+				return 2
+			}
+			piece, ok := text(L.Get(-1))
+			L.Pop(1)
+			if !ok || piece == "" {
+				break
+			}
+			if b.WriteString(piece); b.Len() > maxString {
+				raise(L, "not enough memory")
+			}
+		}
+		program = b.String()
+	}
+	c := &code{chunk: chunkName(name)}
+	if c.compile(program); c.err != nil {
+		return fail(L, c.err.msg)
+	}
+	f := L.NewFunctionFromProto(c.proto)
+	if env, ok := L.Get(4).(*lua.LTable); ok {
+		f.Env = env
+	}
+	L.Push(f)
+	return 1
+}
+
+// chunkName is how messages name a chunk: by what stands behind = or @, else by its first line.
+func chunkName(s string) string {
+	if s != "" && (s[0] == '=' || s[0] == '@') {
+		return chunkID(s[1:], s[0] == '@')
+	}
+	const most = 60 - len(`[string "..."]`) - 1
+	line, _, more := strings.Cut(s, "\n")
+	if more || len(line) > most {
+		line = line[:min(len(line), most)] + "..."
+	}
+	return `[string "` + line + `"]`
 }
 
 // pcall is Lua's, but that it lets the end of a script pass.

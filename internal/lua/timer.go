@@ -14,20 +14,15 @@ func (m *machine) openTimers(t *lua.LTable) {
 	timer := m.L.NewTable()
 	m.set(timer, "at", func(L *lua.LState) int { return m.timer(L, false) })
 	m.set(timer, "every", func(L *lua.LState) int { return m.timer(L, true) })
-	m.set(timer, "running_count", func(L *lua.LState) int {
-		m.rt.mu.Lock()
-		n := m.rt.running
-		m.rt.mu.Unlock()
-		L.Push(lua.LNumber(n))
-		return 1
-	})
-	m.set(timer, "pending_count", func(L *lua.LState) int {
-		m.rt.mu.Lock()
-		n := m.rt.pending
-		m.rt.mu.Unlock()
-		L.Push(lua.LNumber(n))
-		return 1
-	})
+	for name, count := range map[string]*int{"running_count": &m.rt.running, "pending_count": &m.rt.pending} {
+		m.set(timer, name, func(L *lua.LState) int {
+			m.rt.mu.Lock()
+			n := *count
+			m.rt.mu.Unlock()
+			L.Push(lua.LNumber(n))
+			return 1
+		})
+	}
 	t.RawSetString("timer", timer)
 }
 

@@ -98,6 +98,9 @@ func (r *Request) DiscardBody() Outcome {
 	return Next
 }
 
+// smallBody is the size up to which a body is read into the memory that the connection's requests share.
+const smallBody = 4 << 10
+
 func (b *Body) fill(r *Request) error {
 	core := r.Scope.Core
 	limit := core.ClientBodyBufferSize.V
@@ -110,12 +113,16 @@ func (b *Body) fill(r *Request) error {
 	if r.Length >= 0 && r.Length <= most {
 		size = r.Length
 	}
-	buf := make([]byte, 0, size)
+	var buf []byte
+	if size <= smallBody {
+		buf = r.Alloc(int(size))[:0]
+	} else {
+		buf = make([]byte, 0, size)
+	}
 	for {
 		if len(buf) == cap(buf) {
 			if r.Length >= 0 && b.Size+int64(len(buf)) == r.Length && b.File == nil && !inFile {
-				var one [1]byte
-				if n, err := r.Wire.ReadBody(r, one[:]); n == 0 && err == io.EOF {
+				if n, err := r.Wire.ReadBody(r, r.Alloc(1)); n == 0 && err == io.EOF {
 					break
 				} else if err != nil && err != io.EOF {
 					return err

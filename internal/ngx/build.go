@@ -127,6 +127,15 @@ func (b *Build) Start() { run(b.start) }
 // Retire ends what the configuration started, last first: the error log, opened first, hears of all the rest.
 func (b *Build) Retire() { runBack(b.retire) }
 
+// Close closes what was kept from configuration to configuration, at the process' end.
+func (b *Build) Close() {
+	for _, v := range b.kept {
+		if c, ok := v.(interface{ Close() }); ok {
+			c.Close()
+		}
+	}
+}
+
 // Undo closes what was opened, last first.
 func (b *Build) Undo() { runBack(b.undo) }
 

@@ -1,6 +1,7 @@
 package ngx
 
 import (
+	"bytes"
 	"sync/atomic"
 	"time"
 )
@@ -40,3 +41,18 @@ func TimeLocal() []byte { return clock().local }
 
 // TimeISO8601 returns this second in ISO 8601 form: $time_iso8601. The bytes are shared.
 func TimeISO8601() []byte { return clock().iso }
+
+// ParseTime parses a date of one of HTTP's three formats, RFC 9110 section 5.6.7. As in nginx the zone isn't looked at.
+func ParseTime(b []byte) (time.Time, bool) {
+	layout, month := time.ANSIC, 4
+	if len(b) > 3 && b[3] == ',' {
+		layout, month = "Mon, 02 Jan 2006 15:04:05", 8
+	} else if _, after, ok := bytes.Cut(b, []byte{','}); ok {
+		b, layout, month = after, " 02-Jan-06 15:04:05", 4
+	}
+	if len(b) < len(layout) || b[month] < 'A' || b[month] > 'Z' {
+		return time.Time{}, false
+	}
+	t, err := time.Parse(layout, string(b[:len(layout)]))
+	return t, err == nil
+}

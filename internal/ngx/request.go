@@ -132,8 +132,10 @@ type Request struct {
 	Depth int
 	// Later are background subrequests that the engine runs when the answer is complete and logged.
 	Later []*Request
-	// Background subrequests (mirror) don't hold their parent's answer up.
+	// Background subrequests (mirror, an update of a cache) don't hold their parent's answer up.
 	Background bool
+	// Clone subrequests begin at the handler of their Scope, where their parent was when it made them.
+	Clone bool
 
 	id             []byte // of the client's request, made when asked for
 	captures       []int
@@ -167,7 +169,10 @@ type Response struct {
 	HasTrailer   bool
 	AcceptRanges bool // ranges of the body can be asked for
 	SingleRange  bool // one range at most: the body is a stream
-	// Server and Date replace the wire's own fields (proxy_pass_header); nil for its own.
+	// Unconditional says that whoever answered has seen the request's conditions (If-None-Match and the
+	// like): they aren't looked at again.
+	Unconditional bool
+	// Server and Date replace the wire's own fields (proxy_pass_header); nil for its own, empty for none.
 	Server, Date []byte
 	// Close ends the connection behind the answer.
 	Close bool

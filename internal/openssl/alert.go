@@ -35,7 +35,6 @@ func Handshake(err error) (text string, alone bool) {
 		{"no key exchanges supported", "error:0A000065:SSL routines::no suitable key share"},
 		{"peer doesn't support any of the certificate's signature", "error:0A000076:SSL routines::no suitable signature algorithm"},
 		{"application protocol", "error:0A0000EB:SSL routines::no application protocol"},
-		{"no certificates configured", "error:0A0000E2:SSL routines::callback failed"},
 		{"inappropriate fallback", "error:0A000175:SSL routines::inappropriate fallback"},
 		{"bad record MAC", "error:0A000119:SSL routines::decryption failed or bad record mac"},
 		{"unexpected message", "error:0A0000F4:SSL routines::unexpected message"},

@@ -58,10 +58,23 @@ const ErrNoCipher = "error:0A0000B9:SSL routines::no cipher match"
 // ParseCiphers evaluates a cipher string for TLS up to 1.2. Unknown words select nothing, as in
 // OpenSSL; a word that OpenSSL doesn't parse at all is an error.
 func ParseCiphers(text string) (Ciphers, error) {
+	chosen, missing, err := choose(text)
+	if err != nil {
+		return Ciphers{}, err
+	}
+	c := Ciphers{Suites: []uint16{}, Missing: missing, None: len(chosen) == 0}
+	for _, x := range chosen {
+		if available(x.id) {
+			c.Suites = append(c.Suites, x.id)
+		}
+	}
+	return c, nil
+}
+
+// choose returns all that a cipher string selects, and what of it that is named one by one crypto/tls doesn't have.
+func choose(text string) (chosen []suite, missing []string, err error) {
 	all := slices.DeleteFunc(ciphers(), func(c suite) bool { return c.proto == "TLSv1.3" })
-	var chosen []suite
 	killed := make(map[uint16]bool)
-	var c Ciphers
 	for _, word := range strings.FieldsFunc(text, func(r rune) bool { return r == ':' || r == ' ' || r == ',' || r == ';' }) {
 		op := word[0]
 		if op == '!' || op == '-' || op == '+' {
@@ -69,7 +82,7 @@ func ParseCiphers(text string) (Ciphers, error) {
 		}
 		if strings.HasPrefix(word, "@") {
 			if word != "@STRENGTH" && !strings.HasPrefix(word, "@SECLEVEL=") {
-				return c, fmt.Errorf("error:0A000118:SSL routines::invalid command")
+				return nil, nil, fmt.Errorf("error:0A000118:SSL routines::invalid command")
 			}
 			continue
 		}
@@ -90,18 +103,11 @@ func ParseCiphers(text string) (Ciphers, error) {
 				}
 			}
 			if isCipher(all, word) && !available(idOf(all, word)) {
-				c.Missing = append(c.Missing, word)
+				missing = append(missing, word)
 			}
 		}
 	}
-	c.None = len(chosen) == 0
-	c.Suites = []uint16{}
-	for _, x := range chosen {
-		if available(x.id) {
-			c.Suites = append(c.Suites, x.id)
-		}
-	}
-	return c, nil
+	return chosen, missing, nil
 }
 
 func idOf(all []suite, name string) uint16 {

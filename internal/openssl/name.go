@@ -88,9 +88,12 @@ func DNLegacy(raw []byte) string {
 			name, _ := attributeName(a.Type)
 			b.WriteString("/" + name + "=")
 			for _, c := range a.Value.Bytes {
-				if c < ' ' || c > '~' {
+				switch {
+				case c < ' ' || c > '~':
 					b.Write([]byte{'\\', 'x', digits[c>>4], digits[c&15]})
-				} else {
+				case c == '/' || c == '+':
+					b.Write([]byte{'\\', c})
+				default:
 					b.WriteByte(c)
 				}
 			}

@@ -172,7 +172,7 @@ func (p *process) serve(ready *os.File) int {
 	p.signals = make(chan os.Signal, 8)
 	signal.Notify(p.signals, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH)
 	defer signal.Stop(p.signals)
-	adm, err := p.startAdmin()
+	adm, err := p.listenAdmin()
 	if err == nil {
 		defer func() { p.rights.with(adm.Close) }() // its socket may lie in a folder of root's
 		var r *rights
@@ -187,6 +187,7 @@ func (p *process) serve(ready *os.File) int {
 	p.announce()
 	p.server.Start()
 	p.reloads.Succeeded(time.Now())
+	adm.Serve()
 	p.startWatch()
 	if p.background {
 		p.rights.with(func() { redirectStderr(p.errorLog()) })
@@ -200,12 +201,12 @@ func (p *process) serve(ready *os.File) int {
 	return 0
 }
 
-// startAdmin opens the endpoint of --admin; nil without one.
-func (p *process) startAdmin() (*admin.Server, error) {
+// listenAdmin opens the endpoint of --admin; nil without one.
+func (p *process) listenAdmin() (*admin.Server, error) {
 	if p.opt.Admin == "" {
 		return nil, nil
 	}
-	return admin.Start(p.opt.Admin, admin.Source{
+	return admin.Listen(p.opt.Admin, admin.Source{
 		Server: p.server, Drains: p.opt.Drains, Reloads: &p.reloads, Version: p.Version, Token: os.Getenv("LIMPET_ADMIN_TOKEN"),
 	})
 }

@@ -28,19 +28,14 @@ type source struct {
 	read    int64      // bytes of the body
 	fields  ngx.Header // behind the last chunk
 	pending bool       // something was written to the client and perhaps not sent
-	flying  bool       // the body goes through a pipe
-	slow    bool       // the client took less than there was, while flying
+	busy    bool       // next, or a pipe, is at work: a spool has to wait
+	slow    bool       // the client took less than there was meanwhile
 }
 
 // relay copies the answer's body to the client and ends the response.
 func (x *exchange) relay() ngx.Outcome {
 	r := x.r
-	x.src = source{base: x.rd, remain: x.length}
-	if x.noBody {
-		x.src.remain = 0
-		x.length = 0
-		x.chunked = false
-	}
+	x.begin()
 	if !x.limit() && x.length >= 0 && int64(x.wr-x.rd) >= x.length {
 		return x.relayBuffered()
 	}
@@ -63,6 +58,16 @@ func (x *exchange) relay() ngx.Outcome {
 		return ngx.Close
 	}
 	return ngx.OK
+}
+
+// begin sets the reading of the body up.
+func (x *exchange) begin() {
+	x.src = source{base: x.rd, remain: x.length}
+	if x.noBody {
+		x.src.remain = 0
+		x.length = 0
+		x.chunked = false
+	}
 }
 
 // relayBuffered answers with a body that came with the head: the usual way. The
@@ -113,6 +118,9 @@ func (x *exchange) copy() (upErr, clientErr error) {
 				return up, client
 			}
 		}
+		if x.src.slow && x.spool == nil {
+			x.startSpool()
+		}
 		var p []byte
 		var err error
 		if x.spool != nil {
@@ -150,9 +158,17 @@ func (x *exchange) copy() (upErr, clientErr error) {
 // errClient says that sending to the client failed while the peer was read.
 var errClient = errors.New("client is gone")
 
+// flush sends on to the client what it was sent. As next does it, a write that blocks
+// starts no spool.
 func (x *exchange) flush() error {
 	x.src.pending = false
-	return x.r.Flush()
+	if x.muted {
+		return nil
+	}
+	x.src.busy = true
+	err := x.r.Flush()
+	x.src.busy = false
+	return err
 }
 
 // spliceFrom is how much of a body must be left for splice(2) to be worth its pipe.
@@ -169,9 +185,9 @@ func (x *exchange) fly() (done bool, upErr, clientErr error) {
 	if !ok {
 		return false, nil, nil
 	}
-	x.src.flying = true
+	x.src.busy = true
 	n, upErr, clientErr := w.Splice(x.r, x.link.Conn, x.src.remain, func() bool { return x.src.slow })
-	x.src.flying = false
+	x.src.busy = false
 	if errors.Is(upErr, tcp.ErrUnsupported) {
 		x.buffering = x.buffering && n == 0
 		return false, nil, nil
@@ -182,16 +198,11 @@ func (x *exchange) fly() (done bool, upErr, clientErr error) {
 	if upErr == io.EOF {
 		upErr = errEarly
 	}
-	done = x.src.remain == 0
-	if x.src.slow && !done && upErr == nil && clientErr == nil {
-		x.startSpool() // from here on x.src is the spool's
-	}
-	return done, upErr, clientErr
+	return x.src.remain == 0, upErr, clientErr
 }
 
-// next returns the body's next piece, a part of x.in that is good until the next
-// call; io.EOF at its end.
-func (x *exchange) next() ([]byte, error) {
+// nextPiece is next without keeping what it returns.
+func (x *exchange) nextPiece() ([]byte, error) {
 	s := &x.src
 	for {
 		if x.rd < x.wr {

@@ -6,7 +6,7 @@
 // ngx_http_upstream.c that it uses.
 // https://nginx.org/en/docs/http/ngx_http_proxy_module.html
 //
-// Not done: proxy_cache_*, proxy_store and HTTP/2 to upstreams, refused by name.
+// Not done: HTTP/2 to upstreams, and proxy_cache_purge, which is NGINX Plus's; both are refused by name.
 package proxy
 
 import (
@@ -89,6 +89,7 @@ type Conf struct {
 	NextTimeout        nginxconf.Opt[time.Duration]
 	EarlyHints         nginxconf.List[ngx.Text]
 	SSL                sslConf
+	Cached             cacheConf
 	redirectOff        bool
 	domainOff, pathOff bool
 }
@@ -140,17 +141,24 @@ func (c *Conf) Directives() []nginxconf.Directive {
 			{Name: "X-Accel-Buffering", Value: ignoreBuffering}, {Name: "X-Accel-Charset", Value: ignoreCharset}, {Name: "Vary", Value: ignoreVary}},
 			"", "Keeps fields of a response from having an effect."),
 		nginxconf.Enum("proxy_http_version", hsl, &c.HTTPVersion, []nginxconf.Word[ngx.Proto]{{Name: "1.0", Value: ngx.HTTP10}, {Name: "1.1", Value: ngx.HTTP11}}, "1.1", "Sets the HTTP version towards peers."),
-		nginxconf.Mask("proxy_next_upstream", hsl, &c.NextUpstream, []nginxconf.Word[uint32]{
-			{Name: "error", Value: nextError}, {Name: "timeout", Value: nextTimeout}, {Name: "invalid_header", Value: nextInvalidHeader},
-			{Name: "non_idempotent", Value: nextNonIdempotent}, {Name: "http_500", Value: next500}, {Name: "http_502", Value: next502},
-			{Name: "http_503", Value: next503}, {Name: "http_504", Value: next504}, {Name: "http_403", Value: next403}, {Name: "http_404", Value: next404},
-			{Name: "http_429", Value: next429}, {Name: "updating", Value: nextUpdating}, {Name: "off", Value: nextOff}},
+		nginxconf.Mask("proxy_next_upstream", hsl, &c.NextUpstream, nextWords(),
 			"error timeout", "Says after which failures the next peer is asked."),
 		nginxconf.Num("proxy_next_upstream_tries", hsl, &c.NextTries, "0", "Bounds the number of tries."),
 		nginxconf.Msec("proxy_next_upstream_timeout", hsl, &c.NextTimeout, "0", "Bounds the time in which the next peer is asked."),
 		nginxconf.Many("early_hints", hsl, nginxconf.Args1More, &c.EarlyHints, parsePredicate, "", "Says when 103 answers of peers are passed on."),
 	}
+	rows = append(rows, c.Cached.rows()...)
 	return append(rows, c.SSL.rows()...)
+}
+
+// nextWords are those of proxy_next_upstream and proxy_cache_use_stale.
+func nextWords() []nginxconf.Word[uint32] {
+	return []nginxconf.Word[uint32]{
+		{Name: "error", Value: nextError}, {Name: "timeout", Value: nextTimeout}, {Name: "invalid_header", Value: nextInvalidHeader},
+		{Name: "non_idempotent", Value: nextNonIdempotent}, {Name: "http_500", Value: next500}, {Name: "http_502", Value: next502},
+		{Name: "http_503", Value: next503}, {Name: "http_504", Value: next504}, {Name: "http_403", Value: next403}, {Name: "http_404", Value: next404},
+		{Name: "http_429", Value: next429}, {Name: "updating", Value: nextUpdating}, {Name: "off", Value: nextOff},
+	}
 }
 
 func word(s *nginxconf.Setting) (string, error) { return s.Arg(0), nil }
@@ -211,6 +219,9 @@ func (c *Conf) Check(lv *nginxconf.Level) error {
 	}
 	if c.MaxTempSize.V != 0 && c.MaxTempSize.V < size {
 		return errors.New(`"proxy_max_temp_file_size" must be equal to zero to disable temporary files usage or must be equal to or greater than the maximum of the value of "proxy_buffer_size" and one of the "proxy_buffers"`)
+	}
+	if err := c.Cached.check(lv); err != nil {
+		return err
 	}
 	return c.SSL.check()
 }

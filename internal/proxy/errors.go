@@ -26,6 +26,8 @@ func (x *exchange) connectError(p *upstream.Peer, err error) failure {
 	switch {
 	case errors.Is(err, tcp.ErrHangup):
 		return x.clientGone(whileConnecting)
+	case errors.Is(err, tcp.ErrAborted):
+		return failure{class: nextOff, status: 499}
 	case errors.Is(err, tcp.ErrTimeout):
 		return x.timedOut(whileConnecting)
 	}

@@ -18,11 +18,13 @@ type headOp struct {
 type headKind uint8
 
 const (
-	headLiteral  headKind = iota
-	headHost              // Host: $proxy_host
-	headField             // a proxy_set_header with variables
-	headLength            // Content-Length as the body has it
-	headEncoding          // Transfer-Encoding: chunked for a body without length
+	headLiteral   headKind = iota
+	headHost               // Host: $proxy_host
+	headField              // a proxy_set_header with variables
+	headLength             // Content-Length as the body has it
+	headEncoding           // Transfer-Encoding: chunked for a body without length
+	headSince              // If-Modified-Since of the cached answer that is asked for again
+	headNoneMatch          // If-None-Match of it
 )
 
 // headPlan is the compiled head of a place: what proxy_set_header and nginx's own
@@ -41,9 +43,14 @@ func ownFields() []string {
 	return []string{"Host", "Connection", "Proxy-Connection", "Content-Length", "Transfer-Encoding", "TE", "Keep-Alive", "Expect", "Upgrade"}
 }
 
-// compileHead makes the plan. The Host field comes first whatever sets it, as
+// cacheFields are nginx's own fields, besides, of a request whose answer may be kept.
+func cacheFields() []string {
+	return []string{"If-Modified-Since", "If-Unmodified-Since", "If-None-Match", "If-Match", "Range", "If-Range"}
+}
+
+// compileHead makes the plan; kept says that answers may be kept. The Host field comes first whatever sets it, as
 // nginx does since 1.31.4.
-func compileHead(c *Conf) *headPlan {
+func compileHead(c *Conf, kept bool) *headPlan {
 	p := &headPlan{}
 	var fields []setHeader
 	host := headOp{kind: headHost, literal: []byte("Host: ")}
@@ -69,7 +76,11 @@ func compileHead(c *Conf) *headPlan {
 	for _, f := range fields {
 		p.add(fieldOp(f))
 	}
-	for _, name := range ownFields() {
+	own := ownFields()
+	if kept {
+		own = append(own, cacheFields()...)
+	}
+	for _, name := range own {
 		if has(name) {
 			continue
 		}
@@ -83,6 +94,10 @@ func compileHead(c *Conf) *headPlan {
 			p.add(headOp{kind: headLength})
 		case "Transfer-Encoding":
 			p.add(headOp{kind: headEncoding})
+		case "If-Modified-Since":
+			p.add(headOp{kind: headSince, literal: []byte("If-Modified-Since: ")})
+		case "If-None-Match":
+			p.add(headOp{kind: headNoneMatch, literal: []byte("If-None-Match: ")})
 		}
 	}
 	return p
@@ -141,8 +156,13 @@ func (p *headPlan) passes(f *ngx.Field) bool {
 
 // appendHead appends the whole head of the request: line, fields, empty line.
 func (h *handler) appendHead(b []byte, x *exchange) []byte {
-	r := x.r
-	if m := &h.conf.Method.V; h.conf.Method.IsSet() {
+	r, plan := x.r, h.head
+	if x.c != nil && x.c.keep {
+		plan = h.cache.head
+	}
+	if m := &h.conf.Method.V; x.asGet {
+		b = append(b, "GET"...)
+	} else if h.conf.Method.IsSet() {
 		b = append(b, m.Bytes(r)...)
 	} else {
 		b = append(b, r.Method...)
@@ -156,13 +176,13 @@ func (h *handler) appendHead(b []byte, x *exchange) []byte {
 	} else {
 		b = append(b, " HTTP/1.1\r\n"...)
 	}
-	for i := range h.head.ops {
-		b = h.head.ops[i].append(b, x)
+	for i := range plan.ops {
+		b = plan.ops[i].append(b, x)
 	}
 	if h.conf.PassHeaders.V {
 		for i := range r.In.Fields {
 			f := &r.In.Fields[i]
-			if !h.head.passes(f) {
+			if !plan.passes(f) {
 				continue
 			}
 			b = append(b, f.Name...)
@@ -193,6 +213,8 @@ func (op *headOp) append(b []byte, x *exchange) []byte {
 			b = append(b, "\r\n"...)
 		}
 		return b
+	case headSince, headNoneMatch:
+		return x.c.appendValidator(b, op)
 	case headEncoding:
 		if x.bodyChunked {
 			b = append(b, "Transfer-Encoding: chunked\r\n"...)

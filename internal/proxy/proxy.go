@@ -18,7 +18,7 @@ import (
 func Module() ngx.Module {
 	return ngx.Module{
 		Name: "proxy", Conf: func() nginxconf.Settings { return new(Conf) },
-		Vars: Vars, Scope: buildScope,
+		Vars: Vars, Config: buildCaches, Scope: buildScope,
 	}
 }
 
@@ -32,9 +32,12 @@ type handler struct {
 	key       uint64
 	redirects []redirect
 	cookies   bool // some rule may change Set-Cookie
+	passesOwn bool // the peer's Server or Date pass
 	hide      fieldSet
 	tls       *clientTLS
 	temp      *ngx.TempDir
+	cache     *cacher // nil without proxy_cache
+	store     *storer // nil without proxy_store
 	exchanges *pool
 }
 
@@ -63,10 +66,11 @@ func buildScope(b *ngx.Build, s *ngx.Scope) error {
 	target.groups = ngx.Shared[upstream.Groups](b)
 	b.TempDir(conf.TempPath.V.Dir)
 	h := &handler{
-		conf: conf, target: target, head: compileHead(conf), location: s.Name,
+		conf: conf, target: target, head: compileHead(conf, false), cache: conf.cacher(b), store: conf.storer(), location: s.Name,
 		hide: hiddenFields(conf), cookies: len(conf.CookieDomain.V)+len(conf.CookiePath.V)+len(conf.CookieFlags.V) > 0,
 		temp: &ngx.TempDir{Path: conf.TempPath.V}, exchanges: ngx.Shared[pool](b),
 	}
+	h.passesOwn = h.hide.ids&(1<<ngx.HeaderServer) == 0 || h.hide.ids&(1<<ngx.HeaderDate) == 0
 	for _, rule := range conf.Redirect.V {
 		switch {
 		case !rule.isDefault:
@@ -138,7 +142,12 @@ type exchange struct {
 	src       source
 	fields    respFields
 	spool     *spool
-	blocked   func() // startSpool
+	c         *caching // nil where the cache has no part in the request
+	tee       *tee     // nil where the answer isn't kept
+	headAt    int      // where the answer's head begins in in
+	asGet     bool     // a HEAD passed on as GET
+	muted     bool     // the client gets no more
+	blocked   func()   // startSpool
 
 	first time.Time // of the first try
 	begun time.Time // of this try
@@ -150,6 +159,8 @@ type exchange struct {
 func (x *exchange) EndRequest() {
 	p := x.h.exchanges
 	x.close()
+	x.s.Done(upstream.Failed) // of a request that panicked; else it is done
+	x.c.end()
 	in, out, blocked := x.in, x.out, x.blocked
 	if cap(out) > 16<<10 {
 		out = nil
@@ -169,6 +180,9 @@ func (h *handler) serve(r *ngx.Request) ngx.Outcome {
 		x.blocked = x.startSpool
 	}
 	x.h, x.r = h, r
+	if r.Clone {
+		x.c = takeUpdate(r)
+	}
 	r.Passed = x
 	r.OnEnd(x)
 	if size := int(max(bodyBuffer, h.conf.BufferSize.V+bodyBuffer/2)); len(x.in) < size {
@@ -179,6 +193,16 @@ func (h *handler) serve(r *ngx.Request) ngx.Outcome {
 	}
 	if out := x.prepareBody(); out != ngx.Next {
 		return out
+	}
+	if h.cache != nil {
+		if out := x.lookup(); out != ngx.Next {
+			return out
+		}
+	}
+	if x.to.group == nil {
+		if status := h.target.locate(r, &x.to); status != 0 {
+			return ngx.Status(status)
+		}
 	}
 	x.to.group.Begin(&x.s, r) // may change the request's header
 	x.out = h.appendHead(x.out[:0], x)
@@ -277,6 +301,9 @@ func (x *exchange) noPeer() ngx.Outcome {
 	}
 	r.Up.Peer = []byte(x.to.group.Name)
 	r.Errorf("no live upstreams while connecting to upstream")
+	if x.c != nil {
+		return x.c.failed(x, failure{class: nextError, status: 502})
+	}
 	return ngx.Status(502)
 }
 
@@ -312,6 +339,9 @@ func (x *exchange) failed(p *upstream.Peer, fail failure) ngx.Outcome {
 	}
 	x.s.Done(how)
 	if fail.class == nextOff || !x.mayAsk(fail.class, requestSent, 0) {
+		if x.c != nil {
+			return x.c.failed(x, fail)
+		}
 		return ngx.Status(fail.status)
 	}
 	x.r.Up.Peer = nil
@@ -371,6 +401,11 @@ func (x *exchange) try(p *upstream.Peer) (ngx.Outcome, failure) {
 		return 0, failure{class: class, status: x.line.Status}
 	}
 	x.count(p)
+	if x.c != nil {
+		if out, ok := x.c.answered(x); ok {
+			return out, failure{}
+		}
+	}
 	return x.deliver(p), failure{}
 }
 
@@ -447,7 +482,7 @@ func (x *exchange) connect(p *upstream.Peer) failure {
 		}
 	}
 	opt := tcp.DialOptions{
-		Timeout: or(x.s.Asked.Connect, c.ConnectTimeout.V), KeepAlive: c.SocketKeepalive.V, RcvBuf: int(c.RcvBuf.V), SndBuf: int(c.SndBuf.V), Guard: x.client(),
+		Timeout: or(x.s.Asked.Connect, c.ConnectTimeout.V), KeepAlive: c.SocketKeepalive.V, RcvBuf: int(c.RcvBuf.V), SndBuf: int(c.SndBuf.V), Opened: x.guard,
 	}
 	if c.Bind.V.On {
 		if addr := c.Bind.V.Addr.Bytes(x.r); len(addr) > 0 {
@@ -464,6 +499,7 @@ func (x *exchange) connect(p *upstream.Peer) failure {
 	}
 	conn, err := tcp.Dial(p.Network, p.Addr, opt)
 	if err != nil {
+		x.guard(nil)
 		return x.connectError(p, err)
 	}
 	x.link = upstream.Link{Conn: conn, Opened: x.begun, Idle: x.s.Asked.KeepIdle, Limit: x.s.Asked.KeepRequests}
@@ -505,23 +541,23 @@ func (x *exchange) keptKey() uint64 {
 	return x.h.key ^ f.Sum64()
 }
 
-// client is the connection whose end ends the waiting for the peer; nil where it doesn't.
-func (x *exchange) client() tcp.Guard {
-	c := x.r.Client
-	switch {
-	case x.h.conf.IgnoreClientAbort.V || !x.r.IsMain():
-		return nil
-	case c.Stream != nil:
-		return c.Stream
-	case c.Conn != nil:
-		return c.Conn
-	}
-	return nil
-}
-
+// guard has the end of the client's connection end the waiting for the peer; where
+// the client's going doesn't matter, only its being cut by Abort. The one slot is the
+// main request's: subrequests aren't guarded.
 func (x *exchange) guard(conn *tcp.Conn) {
-	if c := x.client(); c != nil {
-		c.Guard(conn)
+	c := x.r.Client
+	ignore := x.h.conf.IgnoreClientAbort.V || x.c != nil && x.c.keep || x.h.store != nil
+	switch {
+	case !x.r.IsMain():
+	case c.Stream != nil:
+		if !ignore {
+			c.Stream.Guard(conn)
+		}
+	case c.HTTP2 || c.Conn == nil:
+	case ignore:
+		c.Conn.Bind(conn)
+	default:
+		c.Conn.Guard(conn)
 	}
 }
 
@@ -544,10 +580,10 @@ func (x *exchange) disconnect() {
 
 // release gives the connection back for other requests where it can be kept.
 func (x *exchange) release() {
-	k := x.to.group.Kept
 	if x.link.Conn == nil {
-		return // a spool did it
+		return // a spool did it, or nobody was asked
 	}
+	k := x.to.group.Kept
 	if k == nil || !x.keep || x.rd != x.wr || x.s.Peer == nil {
 		x.disconnect()
 		return

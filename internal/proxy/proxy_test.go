@@ -63,7 +63,7 @@ func location(t testing.TB, statements string) *handler {
 		t.Fatal(err)
 	}
 	c.Pass.V.groups = new(upstream.Groups)
-	h := &handler{conf: c, target: c.Pass.V, location: "/name/", head: compileHead(c), hide: hiddenFields(c)}
+	h := &handler{conf: c, target: c.Pass.V, location: "/name/", head: compileHead(c, false), hide: hiddenFields(c)}
 	for _, rule := range c.Redirect.V {
 		if rule.isDefault {
 			rule = h.target.defaultRule(h.location)

@@ -24,6 +24,8 @@ func (s *fieldSet) add(name string) {
 	s.names = append(s.names, name)
 }
 
+func (s *fieldSet) hasID(id ngx.HeaderID) bool { return s.ids&(1<<id) != 0 }
+
 func (s *fieldSet) has(f *ngx.Field) bool {
 	if f.ID != ngx.HeaderOther {
 		return s.ids&(1<<f.ID) != 0
@@ -146,7 +148,7 @@ func (x *exchange) parseHead() (done bool, fail failure) {
 			line := x.in[at : at+n]
 			return false, x.invalid(`upstream sent invalid header: "%s\x%02x..."`, line, x.in[at+n])
 		case http1.FieldEnd:
-			x.rd = at + n
+			x.headAt, x.rd = x.rd, at+n
 			if x.rd > int(x.h.conf.BufferSize.V) {
 				x.r.Errorf("upstream sent too big header while %s", whileHead)
 				return false, failure{class: nextInvalidHeader, status: 502}
@@ -218,8 +220,8 @@ func (x *exchange) framing() failure {
 	status := x.line.Status
 	x.keep = !x.fields.connectionClose && (!x.line.Old || x.fields.connectionKeep) && x.h.conf.HTTPVersion.V != ngx.HTTP10 ||
 		x.h.conf.HTTPVersion.V == ngx.HTTP10 && x.fields.connectionKeep
-	if x.cut {
-		x.keep = false // what is sent next would be the rest of this request
+	if x.cut || status == 101 {
+		x.keep = false // what is sent next would be the rest of this request, or isn't HTTP any more
 	}
 	x.noBody = status == 204 || status == 304 || status == 101 || bytes.Equal(x.method(), []byte("HEAD"))
 	x.dec = http1.ChunkDecoder{KeepTrailer: true}
@@ -255,10 +257,14 @@ func (x *exchange) deliver(p *upstream.Peer) ngx.Outcome {
 				}
 			}
 		}
+		if x.c != nil {
+			x.c.intercepted(status)
+		}
 		x.discard()
 		return ngx.Status(status)
 	}
 	if x.fields.redirect != nil && c.IgnoreHeaders.V&ignoreRedirect == 0 {
+		x.c.release()
 		return x.accelRedirect()
 	}
 	x.takeHead()
@@ -272,12 +278,17 @@ func (x *exchange) deliver(p *upstream.Peer) ngx.Outcome {
 		x.discard()
 		return ngx.Close
 	}
+	if x.c != nil || x.h.store != nil {
+		return x.relayKept()
+	}
 	return x.relay()
 }
 
 // discard ends a try whose answer's body nobody wants.
 func (x *exchange) discard() {
-	if x.noBody || x.length >= 0 && int64(x.wr-x.rd) == x.length {
+	if x.noBody && x.rd == x.wr {
+		x.release()
+	} else if !x.noBody && x.length >= 0 && int64(x.wr-x.rd) == x.length {
 		x.rd = x.wr
 		x.release()
 	} else {
@@ -292,8 +303,15 @@ func (x *exchange) takeHead() {
 	o := &r.Out
 	o.Status, o.Reason = x.line.Status, x.line.Text
 	o.Length = x.length
-	o.AcceptRanges = c.ForceRanges.V
+	o.AcceptRanges, o.SingleRange = c.ForceRanges.V, c.ForceRanges.V
+	o.Unconditional = true // the peer saw the conditions
 	x.buffering = c.Buffering.V
+	if x.h.passesOwn {
+		x.ownFields()
+	}
+	if c.ForceRanges.V {
+		x.lastModified()
+	}
 	for i := range r.UpHead.Fields {
 		f := &r.UpHead.Fields[i]
 		if x.h.hide.has(f) {
@@ -331,6 +349,27 @@ func (x *exchange) takeHead() {
 		o.Header.Fields = append(o.Header.Fields, *f)
 	}
 	x.accel()
+	if x.c != nil {
+		x.c.dress(x)
+	}
+}
+
+// ownFields leaves Server and Date out where the peer's pass; takeHead finds them.
+func (x *exchange) ownFields() {
+	o, hide := &x.r.Out, x.h.hide.ids
+	if hide&(1<<ngx.HeaderServer) == 0 {
+		o.Server = []byte{}
+	}
+	if hide&(1<<ngx.HeaderDate) == 0 {
+		o.Date = []byte{}
+	}
+}
+
+// lastModified tells filters when the answer was last changed: ranges of it are answered here.
+func (x *exchange) lastModified() {
+	if f := x.r.UpHead.Find(ngx.HeaderLastModified); f != nil && !x.h.hide.has(f) {
+		x.r.Out.LastModified, _ = ngx.ParseTime(f.Value)
+	}
 }
 
 // redirectField passes Location or Refresh on as proxy_redirect has it.

@@ -33,10 +33,10 @@ type spool struct {
 	buf     []byte // what take read of the file
 }
 
-// startSpool starts reading ahead. It is called from a blocked write; while the body
-// goes through a pipe, what is in there has to go first.
+// startSpool starts reading ahead. It is called from a blocked write; while the peer
+// is being read already, it only takes note.
 func (x *exchange) startSpool() {
-	if x.src.flying {
+	if x.src.busy {
 		x.src.slow = true
 		return
 	}

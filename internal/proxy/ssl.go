@@ -130,9 +130,14 @@ func (o *clientTLS) certificate(b *ngx.Build) error {
 	}
 	pair, err := certs.Of(b).Pair(cert, key, c.Passwords.V)
 	if err == nil {
-		o.config.Certificates = []tls.Certificate{*pair}
+		show(o.config, pair)
 	}
 	return err
+}
+
+// show has a certificate shown to peers whatever authorities they name, as OpenSSL does.
+func show(cfg *tls.Config, pair *tls.Certificate) {
+	cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return pair, nil }
 }
 
 // verification reads the authorities and lists that peers are verified by.
@@ -165,7 +170,7 @@ func (o *clientTLS) commands(b *ngx.Build) error {
 		return err
 	}
 	if pair != nil {
-		o.config.Certificates = []tls.Certificate{*pair}
+		show(o.config, pair)
 		o.variable = false
 	}
 	return nil
@@ -268,7 +273,9 @@ func (x *exchange) handshake(p *upstream.Peer) failure {
 			x.r.Errorf("%s while %s", err, whileTLS)
 			return failure{class: nextOff, status: 500}
 		}
-		cfg.Certificates = list
+		if len(list) > 0 {
+			show(cfg, &list[0])
+		}
 	}
 	if o.sessions != nil {
 		peer := string(p.Name)

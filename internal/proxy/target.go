@@ -131,9 +131,12 @@ type resolved struct {
 	hasURI bool
 	// whole says that uri replaces the request's whole, as in a URL with variables.
 	whole bool
+	// name and defaultPort are what group is looked for by where it isn't known yet.
+	name        string
+	defaultPort int
 }
 
-// resolve finds where a request goes. A status other than 0 ends the request.
+// resolve finds where a request goes, but for the group of a target with variables. A status other than 0 ends the request.
 func (t *Target) resolve(r *ngx.Request, to *resolved) (status int) {
 	if t.Group != nil {
 		*to = resolved{tls: t.TLS, group: t.Group, host: t.Host, port: t.Port, uri: t.URI, hasURI: t.HasURI}
@@ -156,7 +159,13 @@ func (t *Target) resolve(r *ngx.Request, to *resolved) (status int) {
 	if hasURI && uri[0] == '?' {
 		to.uri = append([]byte{'/'}, uri...)
 	}
-	to.group, status = t.find(r, host, v.defaultPort())
+	to.name, to.defaultPort = host, v.defaultPort()
+	return 0
+}
+
+// locate finds the group of a target that came by variables. A status other than 0 ends the request.
+func (t *Target) locate(r *ngx.Request, to *resolved) (status int) {
+	to.group, status = t.find(r, to.name, to.defaultPort)
 	return status
 }
 

@@ -9,7 +9,7 @@ import (
 // Vars lists the variables of the proxy module.
 // https://nginx.org/en/docs/http/ngx_http_proxy_module.html#variables
 func Vars() []ngx.Variable {
-	return []ngx.Variable{
+	rows := []ngx.Variable{
 		{Name: "proxy_host", Get: targetVar(func(x *exchange, b []byte) []byte { return append(b, x.to.host...) }), Doc: "Host and port of proxy_pass."},
 		{Name: "proxy_port", Get: targetVar(func(x *exchange, b []byte) []byte { return append(b, x.to.port...) }), Doc: "Port of proxy_pass, or the protocol's."},
 		{Name: "proxy_add_x_forwarded_for", Get: addForwardedFor, Doc: "X-Forwarded-For of the client with its address appended."},
@@ -26,6 +26,7 @@ func Vars() []ngx.Variable {
 			return b
 		}), Doc: "chunked for a body passed on in chunks."},
 	}
+	return append(rows, cacheVars()...)
 }
 
 // targetVar is a variable that exists once a request is being passed on.

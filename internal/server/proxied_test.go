@@ -174,11 +174,21 @@ func TestStreamedBodyArrivesWhole(t *testing.T) {
 
 // BenchmarkProxied is a request passed on over kept connections on both sides; in steady state it doesn't allocate.
 func BenchmarkProxied(b *testing.B) {
-	for name, body := range map[string]string{"length": "Content-Length: 128\r\n\r\n" + strings.Repeat("x", 128), "chunked": "Transfer-Encoding: chunked\r\n\r\n80\r\n" + strings.Repeat("x", 128) + "\r\n0\r\n\r\n"} {
-		b.Run(name, func(b *testing.B) {
-			response := []byte("HTTP/1.1 200 OK\r\nDate: Mon, 01 Jan 2024 00:00:00 GMT\r\nServer: s\r\nContent-Type: text/plain\r\nCache-Control: no-cache\r\n" + body)
+	const get = "GET /path?a=b HTTP/1.1\r\nHost: example.com\r\nUser-Agent: test\r\nAccept: */*\r\nCookie: a=b\r\n\r\n"
+	const post = "POST /path HTTP/1.1\r\nHost: example.com\r\nContent-Length: 5\r\n\r\nhello"
+	body := strings.Repeat("x", 128)
+	length := "Content-Length: 128\r\n\r\n" + body
+	chunked := "Transfer-Encoding: chunked\r\n\r\n80\r\n" + body + "\r\n0\r\n\r\n"
+	for _, c := range []struct{ name, conf, request, framing string }{
+		{"length", "", get, length},
+		{"chunked", "", get, chunked},
+		{"post", "", post, length},
+		{"unbuffered", "proxy_request_buffering off; proxy_buffering off;", post, chunked},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			response := []byte("HTTP/1.1 200 OK\r\nDate: Mon, 01 Jan 2024 00:00:00 GMT\r\nServer: s\r\nContent-Type: text/plain\r\nCache-Control: no-cache\r\n" + c.framing)
 			dial := proxied(b, `keepalive_requests 1000000000; upstream u { server BACKEND; keepalive 4; keepalive_requests 1000000000; }
-server { listen; proxy_set_header Host $host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; location / { proxy_pass http://u; } }`, func(c net.Conn) {
+server { listen; proxy_set_header Host $host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; `+c.conf+` location / { proxy_pass http://u; } }`, func(c net.Conn) {
 				buf := make([]byte, 4096)
 				for {
 					if _, err := c.Read(buf); err != nil {
@@ -189,17 +199,15 @@ server { listen; proxy_set_header Host $host; proxy_set_header X-Forwarded-For $
 					}
 				}
 			})
-			c := dial()
-			c.SetDeadline(time.Time{})
-			request := []byte("GET /path?a=b HTTP/1.1\r\nHost: example.com\r\nUser-Agent: test\r\nAccept: */*\r\nCookie: a=b\r\n\r\n")
-			buf := make([]byte, 4096)
+			conn := dial()
+			conn.SetDeadline(time.Time{})
+			request, end, buf := []byte(c.request), []byte(c.framing[len(c.framing)-8:]), make([]byte, 4096)
 			round := func() {
-				if _, err := c.Write(request); err != nil {
+				if _, err := conn.Write(request); err != nil {
 					b.Fatal(err)
 				}
-				n, end := 0, []byte(body[len(body)-8:])
-				for !bytes.HasSuffix(buf[:n], end) {
-					m, err := c.Read(buf[n:])
+				for n := 0; !bytes.HasSuffix(buf[:n], end); {
+					m, err := conn.Read(buf[n:])
 					if err != nil {
 						b.Fatal(err)
 					}

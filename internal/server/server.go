@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"net"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -190,6 +191,7 @@ func (s *Server) Shutdown() {
 		s.OnExit()
 	}
 	last.build.Retire()
+	last.build.Close()
 	s.watcher.Close()
 }
 
@@ -214,8 +216,7 @@ func (s *Server) serve(l *listener) {
 				runtime.Gosched() // it runs before the next is accepted, so that connections are served in order
 				continue
 			}
-			var ne interface{ Temporary() bool }
-			if !errors.As(err, &ne) || !ne.Temporary() {
+			if errors.Is(err, net.ErrClosed) {
 				return
 			}
 			s.Log().Printf(errlog.Crit, 0, "accept4() failed %s", errlog.Errno(err))

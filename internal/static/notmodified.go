@@ -1,8 +1,6 @@
 package static
 
 import (
-	"time"
-
 	"limpet/internal/ngx"
 )
 
@@ -11,7 +9,7 @@ import (
 // If-Unmodified-Since and If-Match must hold, and both If-Modified-Since and
 // If-None-Match must fail to be answered in full.
 func notModified(r *ngx.Request, since int) ngx.Outcome {
-	if r.Out.Status != 200 || !r.IsMain() {
+	if r.Out.Status != 200 || !r.IsMain() || r.Out.Unconditional {
 		return ngx.Next
 	}
 	if h := r.In.Get(ngx.HeaderIfUnmodifiedSince); h != nil && !unmodified(r, h) {
@@ -48,7 +46,7 @@ func failPrecondition(r *ngx.Request) ngx.Outcome {
 }
 
 func unmodified(r *ngx.Request, h []byte) bool {
-	t, ok := parseTime(h)
+	t, ok := ngx.ParseTime(h)
 	return ok && !r.Out.LastModified.IsZero() && r.Out.LastModified.Unix() <= t.Unix()
 }
 
@@ -56,7 +54,7 @@ func modified(r *ngx.Request, h []byte, since int) bool {
 	if r.Out.LastModified.IsZero() || since == sinceOff {
 		return true
 	}
-	t, ok := parseTime(h)
+	t, ok := ngx.ParseTime(h)
 	if !ok {
 		return true
 	}
@@ -108,19 +106,4 @@ func skipBlank(b []byte) []byte {
 		b = b[1:]
 	}
 	return b
-}
-
-// parseTime parses a date of one of HTTP's three formats, RFC 9110 section 5.6.7. As in nginx the zone isn't looked at.
-func parseTime(b []byte) (time.Time, bool) {
-	layout, month := time.ANSIC, 4
-	if len(b) > 3 && b[3] == ',' {
-		layout, month = "Mon, 02 Jan 2006 15:04:05", 8
-	} else if _, after := cutByte(b, ','); after != nil {
-		b, layout, month = after, " 02-Jan-06 15:04:05", 4
-	}
-	if len(b) < len(layout) || b[month] < 'A' || b[month] > 'Z' {
-		return time.Time{}, false
-	}
-	t, err := time.Parse(layout, string(b[:len(layout)]))
-	return t, err == nil
 }

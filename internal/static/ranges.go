@@ -35,6 +35,7 @@ func ranges(r *ngx.Request, limit int) ngx.Outcome {
 	spans, how := parseRanges(field[6:], o.Length, limit)
 	switch how {
 	case rangesBad:
+		o.Header.Hide(ngx.HeaderContentRange) // a peer's
 		b := append(r.Alloc(40)[:0], "bytes */"...)
 		o.Header.AddID(ngx.HeaderContentRange, strconv.AppendInt(b, o.Length, 10))
 		o.Length = -1
@@ -45,6 +46,7 @@ func ranges(r *ngx.Request, limit int) ngx.Outcome {
 	}
 	o.Status, o.Reason = 206, nil
 	o.Header.Hide(ngx.HeaderAcceptRanges)
+	o.Header.Hide(ngx.HeaderContentRange)
 	if len(spans) == 1 {
 		oneRange(r, spans)
 	} else {
@@ -67,8 +69,12 @@ func rangeCurrent(r *ngx.Request) bool {
 	if len(h) >= 2 && h[len(h)-1] == '"' {
 		return string(r.Out.Header.Get(ngx.HeaderETag)) == string(h)
 	}
-	t, ok := parseTime(h)
-	return ok && !r.Out.LastModified.IsZero() && t.Unix() == r.Out.LastModified.Unix()
+	want, ok := ngx.ParseTime(h)
+	is := r.Out.LastModified
+	if f := r.Out.Header.Get(ngx.HeaderLastModified); f != nil { // a peer's
+		is, _ = ngx.ParseTime(f)
+	}
+	return ok && !is.IsZero() && want.Unix() == is.Unix()
 }
 
 // parseRanges parses what follows "bytes=". Ranges behind the body's end are left

@@ -81,12 +81,12 @@ func FuzzRangesStayInTheBody(f *testing.F) {
 func TestDatesOfThreeFormatsAreParsed(t *testing.T) {
 	want := time.Date(1994, 11, 6, 8, 49, 37, 0, time.UTC)
 	for _, s := range []string{"Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994", "Sun, 06 Nov 1994 08:49:37"} {
-		if got, ok := parseTime([]byte(s)); !ok || !got.Equal(want) {
+		if got, ok := ngx.ParseTime([]byte(s)); !ok || !got.Equal(want) {
 			t.Errorf("%q: got %v, %v", s, got, ok)
 		}
 	}
 	for _, s := range []string{"", "x", "Sun, 6 Nov 1994 08:49:37 GMT", "sun, 06 nov 1994 08:49:37 gmt", "Sun, 06 Nov 1994 08:49", "1994-11-06T08:49:37Z"} {
-		if got, ok := parseTime([]byte(s)); ok {
+		if got, ok := ngx.ParseTime([]byte(s)); ok {
 			t.Errorf("%q: got %v, want none", s, got)
 		}
 	}

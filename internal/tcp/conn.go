@@ -77,6 +77,7 @@ type Conn struct {
 	interrupted error      // why every wait fails from now on
 	hungup      bool       // the peer has closed its side (only when watched)
 	guarded     *Conn      // interrupted when this peer goes
+	bound       bool       // guarded is interrupted by Abort alone
 	wake        chan struct{}
 	watcher     *Watcher
 	watchID     uint64

@@ -90,7 +90,7 @@ func (c *Conn) postponed() bool {
 	return true
 }
 
-// Abort makes every wait on the connection, under way or to come, fail with ErrAborted.
+// Abort makes every wait on the connection, under way or to come, fail with ErrAborted, and those on what it guards.
 func (c *Conn) Abort() { c.interrupt(ErrAborted) }
 
 // interrupt ends the waits on the connection with a cause; the first cause stays.
@@ -103,5 +103,8 @@ func (c *Conn) interrupt(cause error) {
 	c.interrupted = cause
 	c.sock.SetReadDeadline(longAgo)
 	c.sock.SetWriteDeadline(longAgo)
+	if c.guarded != nil {
+		c.guarded.interrupt(cause)
+	}
 	c.wakeSleeper()
 }

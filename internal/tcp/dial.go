@@ -16,9 +16,8 @@ type DialOptions struct {
 	SndBuf      int
 	RcvBuf      int
 	KeepAlive   bool
-	Transparent bool  // LocalAddr may be another machine's
-	Guard       Guard // the client: its hangup ends the wait, and goes on guarding the connection until Guard(nil)
-	// Opened, unless nil, is handed the connection before the wait for the other end, so that somebody can Abort it.
+	Transparent bool // LocalAddr may be another machine's
+	// Opened, unless nil, is handed the connection before the wait for the other end, so that somebody can Guard or Abort it.
 	// After an error of Dial it is closed.
 	Opened func(*Conn)
 }
@@ -48,9 +47,6 @@ func Dial(network, addr string, opt DialOptions) (*Conn, error) {
 	if e != nil {
 		return nil, e
 	}
-	if opt.Guard != nil {
-		opt.Guard.Guard(c)
-	}
 	if opt.Opened != nil {
 		opt.Opened(c)
 	}
@@ -62,9 +58,6 @@ func Dial(network, addr string, opt DialOptions) (*Conn, error) {
 	_, err = c.waitWrite()
 	c.SetWriteTimeout(0)
 	if err != nil {
-		if opt.Guard != nil {
-			opt.Guard.Guard(nil)
-		}
 		c.sock.Close()
 		if e, ok := err.(syscall.Errno); ok {
 			err = os.NewSyscallError("connect", e)

@@ -122,7 +122,7 @@ func (c *Conn) hangup() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.hungup = true
-	if c.guarded != nil {
+	if c.guarded != nil && !c.bound {
 		c.guarded.interrupt(ErrHangup)
 	}
 	c.wakeSleeper()
@@ -145,13 +145,23 @@ func (c *Conn) HungUp() bool {
 	return c.hungup
 }
 
-// Guard makes other's waits fail with ErrHangup once c's peer has gone, which it may have already. Guard(nil) ends
-// that: when it returns, other isn't interrupted any more (it may have been before, and then isn't Fresh).
-func (c *Conn) Guard(other *Conn) {
+// Guard makes other's waits fail with ErrHangup once c's peer has gone, which it may have already, and with ErrAborted
+// once c was aborted. Guard(nil) ends that: when it returns, other isn't interrupted any more (it may have been before,
+// and then isn't Fresh).
+func (c *Conn) Guard(other *Conn) { c.guard(other, false) }
+
+// Bind is Guard for Abort alone: a hangup of c's peer doesn't matter.
+func (c *Conn) Bind(other *Conn) { c.guard(other, true) }
+
+func (c *Conn) guard(other *Conn, bound bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.guarded = other
-	if other != nil && c.hungup {
+	c.guarded, c.bound = other, bound
+	switch {
+	case other == nil:
+	case c.interrupted != nil:
+		other.interrupt(c.interrupted)
+	case c.hungup && !bound:
 		other.interrupt(ErrHangup)
 	}
 }

@@ -202,3 +202,37 @@ func TestTalkingSideKeepsTheTunnelOpen(t *testing.T) {
 		}
 	}
 }
+
+// What waits on behalf of an aborted connection is aborted, too, be it guarded or bound.
+func TestAbortReachesWhatIsGuarded(t *testing.T) {
+	for name, guard := range map[string]func(c, up *Conn){"Guard": (*Conn).Guard, "Bind": (*Conn).Bind} {
+		server, _ := pair(t, "tcp")
+		_, up := pair(t, "tcp")
+		guard(server, up)
+		time.AfterFunc(10*time.Millisecond, server.Abort)
+		if _, err := up.Read(make([]byte, 1)); err != ErrAborted {
+			t.Errorf("%s: %v", name, err)
+		}
+		_, up = pair(t, "tcp")
+		guard(server, up)
+		if _, err := up.Read(make([]byte, 1)); err != ErrAborted {
+			t.Errorf("%s after Abort: %v", name, err)
+		}
+	}
+}
+
+func TestBoundConnectionOutlivesAHangup(t *testing.T) {
+	w, err := NewWatcher()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	server, client := pair(t, "tcp")
+	w.Watch(server)
+	_, up := pair(t, "tcp")
+	server.Bind(up)
+	client.Close()
+	if err := server.Sleep(time.Hour); err != ErrHangup || !up.Fresh() {
+		t.Errorf("%v, fresh %v", err, up.Fresh())
+	}
+}

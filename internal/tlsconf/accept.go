@@ -111,6 +111,8 @@ func (s *session) failed(log *errlog.Log, err error) {
 	var logged *loggedError
 	switch {
 	case errors.As(err, &logged):
+	case s.server != nil && s.server.reject:
+		log.Printf(errlog.Info, c.ID, tail, "handshake rejected", c.Text, c.Listener.Addr)
 	case errors.Is(err, tcp.ErrTimeout):
 		log.Printf(errlog.Info, c.ID, tail, "client timed out (110: Connection timed out)", c.Text, c.Listener.Addr)
 	case errors.Is(err, tcp.ErrAborted), errors.Is(err, tcp.ErrHangup):
