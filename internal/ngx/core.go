@@ -69,7 +69,6 @@ type Core struct {
 	SendTimeout            nginxconf.Opt[time.Duration]
 	KeepAliveTime          nginxconf.Opt[time.Duration]
 	KeepAliveTimeout       nginxconf.Opt[KeepAlive]
-	KeepAliveMinTimeout    nginxconf.Opt[time.Duration]
 	KeepAliveRequests      nginxconf.Opt[int]
 	KeepAliveDisable       nginxconf.Opt[uint32]
 	Satisfy                nginxconf.Opt[int]
@@ -134,7 +133,7 @@ func (c *Core) Directives() []nginxconf.Directive {
 		nginxconf.Msec("send_timeout", nginxconf.HTTPServerLocation, &c.SendTimeout, "60s", "Bounds the time between two writes of a response."),
 		nginxconf.Msec("keepalive_time", nginxconf.HTTPServerLocation, &c.KeepAliveTime, "1h", "Bounds the time in which a connection may serve requests."),
 		nginxconf.Custom("keepalive_timeout", nginxconf.HTTPServerLocation, nginxconf.Args12, &c.KeepAliveTimeout, parseKeepAlive, "75s", "Sets how long an idle client connection is kept."),
-		nginxconf.Msec("keepalive_min_timeout", nginxconf.HTTPServerLocation, &c.KeepAliveMinTimeout, "0", "Sets how long an idle client connection is at least kept on shutdown."),
+		nginxconf.Accepted("keepalive_min_timeout", nginxconf.HTTPServerLocation, nginxconf.Args1, "a reload closes no connection, and on shutdown idle ones close at once"),
 		nginxconf.Num("keepalive_requests", nginxconf.HTTPServerLocation, &c.KeepAliveRequests, "1000", "Bounds the number of requests of a connection."),
 		nginxconf.Mask("keepalive_disable", nginxconf.HTTPServerLocation, &c.KeepAliveDisable, []nginxconf.Word[uint32]{{Name: "none", Value: 1}, {Name: "msie6", Value: 2}, {Name: "safari", Value: 4}}, "msie6", "Keeps no connections of some browsers.").Taking(nginxconf.Args12),
 		nginxconf.Enum("satisfy", nginxconf.HTTPServerLocation, &c.Satisfy, []nginxconf.Word[int]{{Name: "all", Value: SatisfyAll}, {Name: "any", Value: SatisfyAny}}, "all", "Says whether all access modules must agree or one is enough."),
