@@ -5,7 +5,6 @@ import (
 	"os"
 	"sync"
 	"syscall"
-	"unsafe"
 )
 
 // Files owns the open log files. Logs that name the same path share one file, which stays open as long as one of them
@@ -23,8 +22,6 @@ type File struct {
 
 	mu sync.RWMutex // held while fd is written to, so that it isn't replaced under a write
 	fd int          // -1: closed
-	// regular files are written to without telling the scheduler, which costs more than it saves.
-	regular bool
 }
 
 // Open returns the file of that path, opened for appending and made where it is missing. Each Open wants its Close.
@@ -43,7 +40,7 @@ func (fs *Files) Open(path string) (*File, error) {
 	if fs.files == nil {
 		fs.files = map[string]*File{}
 	}
-	f := &File{owner: fs, path: path, users: 1, fd: fd, regular: isRegular(fd)}
+	f := &File{owner: fs, path: path, users: 1, fd: fd}
 	fs.files[path] = f
 	return f, nil
 }
@@ -60,7 +57,7 @@ func (fs *Files) Reopen(report func(error)) {
 		f.mu.Lock()
 		old := f.fd
 		if old >= 0 {
-			f.fd, f.regular = fd, isRegular(fd)
+			f.fd = fd
 		} else {
 			old = fd
 		}
@@ -98,12 +95,6 @@ func (f *File) Write(p []byte) (int, error) {
 	defer f.mu.RUnlock()
 	if f.fd < 0 {
 		return 0, os.ErrClosed
-	}
-	if f.regular && len(p) > 0 {
-		n, _, e := syscall.RawSyscall(syscall.SYS_WRITE, uintptr(f.fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
-		if e == 0 {
-			return int(n), nil
-		}
 	}
 	for {
 		n, err := syscall.Write(f.fd, p)
@@ -145,11 +136,6 @@ func openAppend(path string) (int, error) {
 			return -1, &OpenError{path, err}
 		}
 	}
-}
-
-func isRegular(fd int) bool {
-	var st syscall.Stat_t
-	return syscall.Fstat(fd, &st) == nil && st.Mode&syscall.S_IFMT == syscall.S_IFREG
 }
 
 // OpenError is a failed open() of a log in nginx's words.

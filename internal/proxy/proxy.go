@@ -334,8 +334,11 @@ func (x *exchange) failed(p *upstream.Peer, fail failure) ngx.Outcome {
 	x.close()
 	x.endTry(fail.status)
 	how := upstream.Failed
-	if fail.class == next403 || fail.class == next404 {
+	switch fail.class {
+	case next403, next404:
 		how = upstream.Next
+	case nextOff: // the client's doing, or an answer that broke off: nothing against the peer
+		how = upstream.Good
 	}
 	x.s.Done(how)
 	if fail.class == nextOff || !x.mayAsk(fail.class, requestSent, 0) {
