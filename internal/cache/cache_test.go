@@ -275,7 +275,8 @@ func TestOneUpdatesAtATime(t *testing.T) {
 		s := New(testConfig(t))
 		a, _ := s.Get(keyOf("key"), 0)
 		b, _ := s.Get(keyOf("key"), 0)
-		if !a.Own(time.Minute) || !a.Own(time.Minute) || b.Own(time.Minute) {
+		first, again := a.Own(time.Minute), a.Own(time.Minute)
+		if !first || !again || b.Own(time.Minute) {
 			t.Fatal("not one owner")
 		}
 		done, left := b.Busy()

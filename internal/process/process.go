@@ -50,7 +50,8 @@ type process struct {
 	Options
 	server     *server.Server
 	opt        server.Options
-	pid        string // the file
+	pid        string        // the file
+	admin      *admin.Server // nil without --admin
 	background bool
 	rights     *rights
 	watch      *watch // nil: not watching
@@ -148,6 +149,10 @@ func (p *process) settle() error {
 			return fmt.Errorf(`chdir("%s") failed %s`, dir, errlog.Errno(err))
 		}
 	}
+	var err error
+	if p.admin, err = p.listenAdmin(); err != nil {
+		return err
+	}
 	p.pid, _ = filepath.Abs(server.MainOf(p.server.Config()).Pid.V)
 	return writePid(p.pid)
 }
@@ -172,22 +177,17 @@ func (p *process) serve(ready *os.File) int {
 	p.signals = make(chan os.Signal, 8)
 	signal.Notify(p.signals, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH)
 	defer signal.Stop(p.signals)
-	adm, err := p.listenAdmin()
-	if err == nil {
-		defer func() { p.rights.with(adm.Close) }() // its socket may lie in a folder of root's
-		var r *rights
-		if r, err = dropRights(server.MainOf(p.server.Config()).User.V, p.server); err == nil {
-			p.rights = r
-		}
-	}
+	defer func() { p.rights.with(p.admin.Close) }() // its socket may lie in a folder of root's
+	r, err := dropRights(server.MainOf(p.server.Config()).User.V, p.server)
 	if err != nil {
 		p.Console.Print(errlog.Emerg, err.Error())
 		return 1
 	}
+	p.rights = r
 	p.announce()
 	p.server.Start()
 	p.reloads.Succeeded(time.Now())
-	adm.Serve()
+	p.admin.Serve()
 	p.startWatch()
 	if p.background {
 		p.rights.with(func() { redirectStderr(p.errorLog()) })

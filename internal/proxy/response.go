@@ -24,8 +24,6 @@ func (s *fieldSet) add(name string) {
 	s.names = append(s.names, name)
 }
 
-func (s *fieldSet) hasID(id ngx.HeaderID) bool { return s.ids&(1<<id) != 0 }
-
 func (s *fieldSet) has(f *ngx.Field) bool {
 	if f.ID != ngx.HeaderOther {
 		return s.ids&(1<<f.ID) != 0
