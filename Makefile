@@ -9,7 +9,7 @@ CONF ?=
 # Each fuzz target, as PACKAGE:NAME.
 FUZZ = $(shell grep -rl --include='*_test.go' '^func Fuzz' . | xargs -r grep -Ho '^func Fuzz[A-Za-z0-9_]*' | sed 's|/[^/]*:func |:|')
 
-.PHONY: help build test race fuzz oracle bench lint docs run demo clean
+.PHONY: help build test race racescripts fuzz oracle bench pgo lint docs run demo clean
 
 help: ## lists the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | awk -F': *' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -20,8 +20,11 @@ build: ## builds bin/limpet, one static binary
 test: ## runs all tests; needs no root, no nginx, no network but loopback
 	$(GO) test ./...
 
-race: ## runs all tests under the race detector
-	$(GO) test -race ./...
+race: ## runs the tests under the race detector, but for those that run the binary
+	$(GO) test -race $$($(GO) list ./... | grep -v -e internal/script -e internal/hostile -e cmd/limpet)
+
+racescripts: ## runs the scripts against a binary built with the race detector
+	$(GO) test -race ./internal/script
 
 fuzz: ## fuzzes each target for FUZZTIME (10s)
 	@set -e; for f in $(FUZZ); do \
@@ -34,6 +37,11 @@ oracle: ## runs the scripts and the wrong configurations against a real nginx (N
 
 bench: ## measures limpet against nginx
 	$(GO) run ./internal/bench
+
+pgo: build ## makes cmd/limpet/default.pgo anew from the benchmark's load
+	@dir=$$(mktemp -d) && for row in proxy return tls static sticky seed; do \
+		$(GO) run ./internal/bench -row $$row -rounds 1 -seconds 5 -profile $$dir/$$row || exit 1; \
+	done && $(GO) tool pprof -proto $$dir/* > cmd/limpet/default.pgo && rm -r $$dir
 
 lint: ## gofmt, go vet, staticcheck
 	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt -w needed:"; echo "$$out"; exit 1; fi

@@ -50,6 +50,7 @@ func run(args []string) int {
 	case o.signal != "":
 		return signal(o, opt, con)
 	}
+	defer profile()()
 	return process.Run(opt, process.Options{Watch: o.watch, State: o.state, Version: version, Console: con})
 }
 
