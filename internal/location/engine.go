@@ -369,6 +369,9 @@ func (e *Engine) errorPage(r *ngx.Request, p *ErrorPage) ngx.Outcome {
 		status = p.Overwrite
 	}
 	r.Out.Location = uri
+	if refreshes(r) {
+		status = 302 // nginx refreshes here whatever the redirect's status is
+	}
 	r.ErrorStatus = status
 	return e.builtin(r, status)
 }
@@ -389,9 +392,9 @@ func (e *Engine) builtin(r *ngx.Request, status int) ngx.Outcome {
 		}
 	}
 	var page []byte
-	if (status == 301 || status == 302) && len(o.Location) > 0 && r.Scope.Core.MSIERefresh.V && msie(r.In.Get(ngx.HeaderUserAgent)) {
+	if (status == 301 || status == 302) && refreshes(r) {
 		page = appendRefresh(nil, o.Location)
-		o.Status, o.Location = 200, nil
+		o.Status, o.Location, r.ErrorStatus = 200, nil, 0
 	} else {
 		page = appendPage(nil, r, status)
 	}

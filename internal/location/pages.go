@@ -1,6 +1,10 @@
 package location
 
-import "limpet/internal/ngx"
+import (
+	"strings"
+
+	"limpet/internal/ngx"
+)
 
 // pageTitle returns the title of nginx's built-in page and its text for the
 // few statuses that have one; "" where there is no page.
@@ -71,11 +75,16 @@ func appendPage(b []byte, r *ngx.Request, status int) []byte {
 	return b
 }
 
+// refreshes reports whether msie_refresh answers in place of a redirect.
+func refreshes(r *ngx.Request) bool {
+	return r.Scope.Core.MSIERefresh.V && len(r.Out.Location) > 0 && msie(r.In.Get(ngx.HeaderUserAgent))
+}
+
 // appendRefresh appends the page that stands for a redirect under msie_refresh.
 func appendRefresh(b, location []byte) []byte {
 	b = append(b, `<html><head><meta http-equiv="Refresh" content="0; URL=`...)
 	for _, c := range location {
-		if c <= ' ' || c >= 0x7f || c == '"' || c == '%' || c == '\'' {
+		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"'<>\`, c) >= 0 {
 			b = append(b, '%', "0123456789ABCDEF"[c>>4], "0123456789ABCDEF"[c&15])
 		} else {
 			b = append(b, c)

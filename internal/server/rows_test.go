@@ -229,7 +229,7 @@ func directivesPage() string {
 }
 
 // scriptless is how many directives may lack a script. It may only fall.
-const scriptless = 103
+const scriptless = 30
 
 // TestDirectivesHaveScripts wants testdata/directives/NAME.txtar for each directive that does something.
 func TestDirectivesHaveScripts(t *testing.T) {

@@ -126,9 +126,19 @@ func (c *Conn) Read(p []byte) (int, error) {
 		return c.readPushed(p)
 	}
 	if c.tls != nil {
-		return c.tls.Read(p)
+		return c.readTLS(p)
 	}
 	return c.readWire(p)
+}
+
+// readTLS reads from the session. Where crypto/tls gives the end of the stream, or an error, together with bytes, as it does
+// under TLS 1.2 when close_notify has come with them, it comes again at the next Read.
+func (c *Conn) readTLS(p []byte) (int, error) {
+	n, err := c.tls.Read(p)
+	if n > 0 {
+		err = nil
+	}
+	return n, err
 }
 
 // readPushed gives the bytes that were put back, and behind the one that Wait took from a TLS session what came with it.
@@ -153,7 +163,7 @@ func (c *Conn) TryRead(p []byte) (int, error) {
 	c.in.try = true
 	defer func() { c.in.try = false }()
 	if c.tls != nil {
-		return c.tls.Read(p)
+		return c.readTLS(p)
 	}
 	return c.readWire(p)
 }

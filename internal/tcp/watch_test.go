@@ -171,6 +171,35 @@ func TestTLS(t *testing.T) {
 	}
 }
 
+// Bytes and the end that came with them are told one after the other; under TLS 1.2 crypto/tls gives both at once.
+func TestTLSBytesComeBeforeTheEnd(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		server, client := pair(t, "tcp")
+		done := make(chan error)
+		go func() {
+			err := server.ServerTLS(&tls.Config{Certificates: []tls.Certificate{certificate(t)}, MaxVersion: version}, 5*time.Second)
+			if err == nil {
+				server.Write([]byte("bye"))
+				server.CloseWrite()
+			}
+			done <- err
+		}()
+		if err := client.ClientTLS(&tls.Config{InsecureSkipVerify: true}, 5*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, 10)
+		if _, n, err := client.Exchange(nil, nil, b, false); string(b[:n]) != "bye" || err != nil {
+			t.Errorf("%s: Exchange: %q, %v", tls.VersionName(version), b[:n], err)
+		}
+		if n, err := client.Read(b); n != 0 || err != io.EOF {
+			t.Errorf("%s: Read behind it: %d, %v", tls.VersionName(version), n, err)
+		}
+	}
+}
+
 func TestTLSHandshakeHasATimeout(t *testing.T) {
 	server, _ := pair(t, "tcp")
 	if err := server.ServerTLS(&tls.Config{Certificates: []tls.Certificate{certificate(t)}}, 20*time.Millisecond); err != ErrTimeout {
