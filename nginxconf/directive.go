@@ -37,6 +37,13 @@ func (d Directive) NoInherit() Directive {
 	return d
 }
 
+// WithoutEffect returns the row as one whose value is checked and has no effect
+// here, for the reason given.
+func (d Directive) WithoutEffect(why string) Directive {
+	d.Why = why
+	return d
+}
+
 // Taking returns the row with another number of arguments.
 func (d Directive) Taking(a Arity) Directive {
 	d.Arity = a
