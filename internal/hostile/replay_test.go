@@ -136,6 +136,7 @@ func start(t *testing.T, bin string) *world {
 		t.Fatal(err)
 	}
 	w.ports["backend"], w.ports["backend2"] = w.first.port(), w.backup.port()
+	var taken []net.Listener // until all ports are chosen, so that each is another
 	conf := regexp.MustCompile(`\{(\w+)\}`).ReplaceAllFunc(text, func(m []byte) []byte {
 		name := string(m[1 : len(m)-1])
 		if w.ports[name] == "" {
@@ -144,10 +145,13 @@ func start(t *testing.T, bin string) *world {
 				t.Fatal(err)
 			}
 			w.ports[name] = strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
-			l.Close()
+			taken = append(taken, l)
 		}
 		return []byte(w.ports[name])
 	})
+	for _, l := range taken {
+		l.Close()
+	}
 	var pairs []string
 	for name, port := range w.ports {
 		pairs = append(pairs, "{"+name+"}", port)
