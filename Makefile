@@ -9,7 +9,7 @@ CONF ?=
 # Each fuzz target, as PACKAGE:NAME.
 FUZZ = $(shell grep -rl --include='*_test.go' '^func Fuzz' . | xargs -r grep -Ho '^func Fuzz[A-Za-z0-9_]*' | sed 's|/[^/]*:func |:|')
 
-.PHONY: help build test race racescripts fuzz oracle bench pgo lint docs run demo clean
+.PHONY: help build test race racescripts fuzz oracle bench lint docs run demo clean
 
 help: ## lists the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | awk -F': *' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -37,11 +37,6 @@ oracle: ## runs the scripts and the wrong configurations against a real nginx (N
 
 bench: ## measures limpet against nginx
 	$(GO) run ./internal/bench
-
-pgo: build ## makes cmd/limpet/default.pgo anew from the benchmark's load
-	@dir=$$(mktemp -d) && for row in proxy return tls static sticky seed; do \
-		$(GO) run ./internal/bench -row $$row -rounds 1 -seconds 5 -profile $$dir/$$row || exit 1; \
-	done && $(GO) tool pprof -proto $$dir/* > cmd/limpet/default.pgo && rm -r $$dir
 
 lint: ## gofmt, go vet, staticcheck
 	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt -w needed:"; echo "$$out"; exit 1; fi

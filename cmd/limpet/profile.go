@@ -7,8 +7,7 @@ import (
 )
 
 // profile writes a CPU profile to the file that LIMPET_PROFILE names, until the
-// returned function is called: for `make bench` and for default.pgo, by which the
-// compiler optimises.
+// returned function is called: for -profile of internal/bench.
 func profile() (stop func()) {
 	name := os.Getenv("LIMPET_PROFILE")
 	if name == "" {
