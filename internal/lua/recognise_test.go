@@ -8,7 +8,7 @@ import (
 )
 
 func seed(t testing.TB) string {
-	b, err := os.ReadFile("testdata/balancer.lua")
+	b, err := os.ReadFile("../../testdata/seed/lua/balancer.lua")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,14 +2,12 @@ package proxy
 
 import (
 	"hash/fnv"
-	"net/netip"
 	"strings"
 	"sync"
 	"time"
 
 	"limpet/internal/http1"
 	"limpet/internal/ngx"
-	"limpet/internal/tcp"
 	"limpet/nginxconf"
 	"limpet/upstream"
 )
@@ -463,146 +461,4 @@ func statusClass(status int) uint32 {
 		return next429
 	}
 	return 0
-}
-
-// connect takes a kept connection to the peer or opens one.
-func (x *exchange) connect(p *upstream.Peer) failure {
-	c := x.h.conf
-	x.kept = false
-	if k := x.to.group.Kept; k != nil {
-		for {
-			l, ok := k.Get(p, x.keptKey())
-			if !ok {
-				break
-			}
-			if x.atOnce() || l.Conn.Fresh() {
-				x.link, x.kept = l, true
-				x.guard(l.Conn)
-				x.arm()
-				return failure{}
-			}
-			l.Conn.Close()
-		}
-	}
-	opt := tcp.DialOptions{
-		Timeout: or(x.s.Asked.Connect, c.ConnectTimeout.V), KeepAlive: c.SocketKeepalive.V, RcvBuf: int(c.RcvBuf.V), SndBuf: int(c.SndBuf.V), Opened: x.guard,
-	}
-	if c.Bind.V.On {
-		if addr := c.Bind.V.Addr.Bytes(x.r); len(addr) > 0 {
-			local, err := localAddr(addr)
-			if err != nil {
-				x.r.Errorf(`invalid local address "%s"`, addr)
-			} else {
-				opt.LocalAddr, opt.Transparent = local, c.Bind.V.Transparent
-			}
-		}
-	}
-	if addr := x.s.Asked.LocalAddr; addr != "" {
-		opt.LocalAddr, _ = localAddr([]byte(addr)) // checked by who asked
-	}
-	conn, err := tcp.Dial(p.Network, p.Addr, opt)
-	if err != nil {
-		x.guard(nil)
-		return x.connectError(p, err)
-	}
-	x.link = upstream.Link{Conn: conn, Opened: x.begun, Idle: x.s.Asked.KeepIdle, Limit: x.s.Asked.KeepRequests}
-	x.arm()
-	if t := x.s.Asked.TLS; x.to.tls && (t == nil || *t) {
-		return x.handshake(p)
-	}
-	return failure{}
-}
-
-// arm sets the timeouts of the connection at hand.
-func (x *exchange) arm() {
-	x.link.Conn.SetWriteTimeout(or(x.s.Asked.Send, x.h.conf.SendTimeout.V))
-	x.link.Conn.SetReadTimeout(x.readTimeout())
-}
-
-// readTimeout is proxy_read_timeout, or what a script asked for in its place.
-func (x *exchange) readTimeout() time.Duration { return or(x.s.Asked.Read, x.h.conf.ReadTimeout.V) }
-
-// or returns what was asked for, else the place's own.
-func or(asked, own time.Duration) time.Duration {
-	if asked > 0 {
-		return asked
-	}
-	return own
-}
-
-// keptKey tells apart the kept connections of scripts' hosts, and of names and certificates by variables, too.
-func (x *exchange) keptKey() uint64 {
-	dynamic := x.to.tls && x.h.tls.dynamic
-	if x.s.Asked.Host == "" && !dynamic {
-		return x.h.key
-	}
-	f := fnv.New64a()
-	if dynamic {
-		x.h.tls.identify(f, x)
-	}
-	f.Write([]byte(x.s.Asked.Host))
-	return x.h.key ^ f.Sum64()
-}
-
-// guard has the end of the client's connection end the waiting for the peer; where
-// the client's going doesn't matter, only its being cut by Abort. The one slot is the
-// main request's: subrequests aren't guarded.
-func (x *exchange) guard(conn *tcp.Conn) {
-	c := x.r.Client
-	ignore := x.h.conf.IgnoreClientAbort.V || x.c != nil && x.c.keep || x.h.store != nil
-	switch {
-	case !x.r.IsMain():
-	case c.Stream != nil:
-		if !ignore {
-			c.Stream.Guard(conn)
-		}
-	case c.HTTP2 || c.Conn == nil:
-	case ignore:
-		c.Conn.Bind(conn)
-	default:
-		c.Conn.Guard(conn)
-	}
-}
-
-// close ends the reading of an answer and the connection at hand.
-func (x *exchange) close() {
-	x.spool.stop()
-	x.spool = nil
-	x.disconnect()
-}
-
-// disconnect closes the connection at hand.
-func (x *exchange) disconnect() {
-	if x.link.Conn == nil {
-		return
-	}
-	x.guard(nil)
-	x.link.Conn.Close()
-	x.link = upstream.Link{}
-}
-
-// release gives the connection back for other requests where it can be kept.
-func (x *exchange) release() {
-	if x.link.Conn == nil {
-		return // a spool did it, or nobody was asked
-	}
-	k := x.to.group.Kept
-	if k == nil || !x.keep || x.rd != x.wr || x.s.Peer == nil {
-		x.disconnect()
-		return
-	}
-	x.guard(nil)
-	l := x.link
-	x.link = upstream.Link{}
-	l.Requests++
-	k.Put(x.s.Peer, x.keptKey(), l)
-}
-
-// localAddr reads an address, with or without a port.
-func localAddr(b []byte) (netip.AddrPort, error) {
-	if ap, err := netip.ParseAddrPort(string(b)); err == nil {
-		return ap, nil
-	}
-	a, err := netip.ParseAddr(strings.Trim(string(b), "[]"))
-	return netip.AddrPortFrom(a, 0), err
 }
