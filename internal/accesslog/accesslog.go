@@ -169,6 +169,10 @@ func (o *outputs) open(b *ngx.Build, l *Log) (*file, error) {
 			b.OnReopen(f.buffer.flush)
 		}
 	}
+	if f.buffer == nil {
+		f.gather = newGather(f.writeOut)
+		b.OnReopen(f.gather.flush)
+	}
 	closing(b, f.close)
 	if o.files == nil {
 		o.files = make(map[string]*file)

@@ -172,7 +172,7 @@ func TestLinesGoToEveryLogThatWantsThem(t *testing.T) {
 		t.Fatal(err)
 	}
 	run(t, c, b, "0", "", "/a")
-	defer b.Retire()
+	b.Retire()
 	if got := content(t, c.Logs.V[0]); got != "0\n\n/a\n/a\n" {
 		t.Errorf("one: %q", got)
 	}

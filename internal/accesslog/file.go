@@ -16,7 +16,8 @@ const errorInterval = time.Minute
 // file is a log file of one configuration.
 type file struct {
 	file   *errlog.File
-	buffer *buffer     // nil: each line is written at once
+	buffer *buffer     // of buffer=
+	gather *gather     // without buffer=; nil: each line is written at once
 	log    *errlog.Log // for errors that belong to no request
 
 	mu       sync.Mutex
@@ -24,11 +25,14 @@ type file struct {
 }
 
 func (f *file) write(_ *ngx.Request, line []byte) {
-	if f.buffer != nil {
+	switch {
+	case f.buffer != nil:
 		f.buffer.add(line)
-		return
+	case f.gather != nil:
+		f.gather.add(line)
+	default:
+		f.writeOut(line)
 	}
-	f.writeOut(line)
 }
 
 // writeOut writes to the file and logs a failure, once a minute.
@@ -53,6 +57,9 @@ func (f *file) writeOut(p []byte) {
 func (f *file) close() {
 	if f.buffer != nil {
 		f.buffer.close()
+	}
+	if f.gather != nil {
+		f.gather.close()
 	}
 	f.file.Close()
 }
