@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // sink keeps what was written, write by write.
@@ -32,25 +33,61 @@ func (s *sink) all() []string {
 	return s.writes
 }
 
-func TestGatheredLinesWaitForNoTime(t *testing.T) {
+// busy is a gather whose last turn had many lines.
+func busy(out func([]byte)) *gather {
+	g := newGather(out)
+	g.last = time.Now()
+	return g
+}
+
+func TestLoneLineIsWrittenAtOnce(t *testing.T) {
+	var s sink
+	g := newGather(s.write)
+	defer g.close()
+	for i := range 10 {
+		g.add([]byte("a\n"))
+		if n := len(s.all()); n != i+1 {
+			t.Fatalf("%d writes behind line %d", n, i+1)
+		}
+		for done := false; !done; { // the turn ends
+			runtime.Gosched()
+			g.mu.Lock()
+			done = g.turn == 0
+			g.mu.Unlock()
+		}
+	}
+}
+
+func TestManyLinesOfATurnHaveTheNextGathered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s sink
 		g := newGather(s.write)
-		for i, line := range []string{"a\n", "b\n"} {
-			g.add([]byte(line))
-			synctest.Wait() // nothing can run any more, and no time has passed
-			if got := s.all(); len(got) != i+1 || got[i] != line {
-				t.Errorf("written %q behind line %d", got, i+1)
-			}
+		defer g.close()
+		for range crowd {
+			g.add([]byte("a\n"))
 		}
-		g.close()
+		synctest.Wait()
+		before := len(s.all())
+		g.add([]byte("b\n"))
+		g.mu.Lock()
+		held := string(g.lines)
+		g.mu.Unlock()
+		synctest.Wait() // nothing can run any more, and no time has passed
+		if got := s.all(); len(got) != before+1 || held != "b\n" && held != "" {
+			t.Errorf("written %q, held %q", got, held)
+		}
+		time.Sleep(crowded) // that turn says nothing any more
+		g.add([]byte("c\n"))
+		if got := s.all(); len(got) != before+2 {
+			t.Errorf("behind a pause written %q", got)
+		}
 	})
 }
 
 func TestGatheredLinesGoOutTogetherAndInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := sink{slow: make(chan struct{})}
-		g := newGather(s.write)
+		g := busy(s.write)
 		g.add([]byte("1\n"))
 		synctest.Wait() // the writer is held up
 		for _, line := range []string{"2\n", "3\n", "4\n"} {
@@ -67,7 +104,7 @@ func TestGatheredLinesGoOutTogetherAndInOrder(t *testing.T) {
 
 func TestFullGatherIsWrittenByTheRequest(t *testing.T) {
 	s := sink{slow: make(chan struct{})}
-	g := newGather(s.write)
+	g := busy(s.write)
 	line := append(bytes.Repeat([]byte("x"), 1<<10), '\n')
 	var count atomic.Int64
 	added := make(chan struct{})
@@ -98,7 +135,7 @@ func TestFullGatherIsWrittenByTheRequest(t *testing.T) {
 
 func TestLineBehindTheEndOfGatheringGoesOutAtOnce(t *testing.T) {
 	var s sink
-	g := newGather(s.write)
+	g := busy(s.write)
 	g.add([]byte("a\n"))
 	g.close()
 	g.add([]byte("b\n"))
