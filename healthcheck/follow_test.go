@@ -12,7 +12,7 @@ import (
 // doesn't probe: its clock doesn't run.
 func followed(t *testing.T, cycles bool, addrs ...string) (*Checks, *Check) {
 	t.Helper()
-	p := newProber()
+	p := newProber(nil)
 	p.done = make(chan struct{})
 	c := &Check{Group: upstream.Single("u", addrs...), Interval: time.Hour, startDown: true, cycles: cycles,
 		log: new(errlog.Log), tables: new(upstream.Table[*Mark]), arrange: each}

@@ -63,7 +63,7 @@ func Module(opt Options) ngx.Module {
 // the configuration run while it is in force.
 func (m *module) config(b *ngx.Build) error {
 	s := ngx.Shared[Checks](b)
-	p := ngx.Keep(b, "healthcheck", newProber)
+	p := ngx.Keep(b, "healthcheck", func() *prober { return newProber(b.Poller) })
 	s.prober = p
 	s.groups = ngx.Shared[upstream.Groups](b)
 	if err := m.buildUpstreams(b, s); err != nil {

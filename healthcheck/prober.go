@@ -53,9 +53,9 @@ type prober struct {
 	wait    sync.WaitGroup
 }
 
-// newProber returns a prober that does nothing yet.
-func newProber() *prober {
-	return &prober{dial: tcp.Dial, limit: probeLimit(), wake: make(chan struct{}, 1), active: make(map[*exchange]struct{})}
+// newProber returns a prober that does nothing yet; its connections are the poller's.
+func newProber(poller *tcp.Poller) *prober {
+	return &prober{dial: poller.Dial, limit: probeLimit(), wake: make(chan struct{}, 1), active: make(map[*exchange]struct{})}
 }
 
 // probeLimit leaves most of the descriptors to clients.

@@ -15,8 +15,6 @@ import (
 // Server serves connections. One lives as long as the process; what a
 // configuration says comes with each connection's Listener.
 type Server struct {
-	// Watcher tells of clients that go while they are waited for; may be nil.
-	Watcher *tcp.Watcher
 	// Log takes what belongs to no request; it may change at a reload.
 	Log func() *errlog.Log
 	// HTTP2 makes what serves a connection that speaks HTTP/2; nil where it isn't built in.
@@ -220,9 +218,7 @@ func (c *conn) open() bool {
 	c.client.Unix = !c.client.Addr.IsValid()
 	tc.SetWriteTimeout(core.SendTimeout.V)
 	tc.SetReadTimeout(core.ClientHeaderTimeout.V)
-	if c.srv.Watcher != nil {
-		c.srv.Watcher.Watch(tc)
-	}
+	tc.Watch()
 	if ep.Proxy && !c.readProxy(ep) {
 		return false
 	}

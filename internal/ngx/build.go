@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"limpet/internal/errlog"
+	"limpet/internal/tcp"
 	"limpet/nginxconf"
 )
 
@@ -16,6 +17,7 @@ type Build struct {
 	Log    *errlog.Log   // for messages of the build itself
 	Files  *errlog.Files // open logs, shared with the configuration before
 	Stats  *Stats        // the process's counters
+	Poller *tcp.Poller   // of the process's connections; nil for -t
 	// Test is true for -t: nothing is started and what is opened is closed again.
 	Test bool
 	// Offline forbids name resolution and opening keys and logs.

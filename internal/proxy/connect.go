@@ -20,7 +20,7 @@ func (x *exchange) connect(p *upstream.Peer) failure {
 			if !ok {
 				break
 			}
-			if x.atOnce() || l.Conn.Fresh() {
+			if x.atOnce() && x.idempotent() || l.Conn.Fresh() { // Exchange takes less care
 				x.link, x.kept = l, true
 				x.guard(l.Conn)
 				x.arm()
@@ -45,7 +45,7 @@ func (x *exchange) connect(p *upstream.Peer) failure {
 	if addr := x.s.Asked.LocalAddr; addr != "" {
 		opt.LocalAddr, _ = localAddr([]byte(addr)) // checked by who asked
 	}
-	conn, err := tcp.Dial(p.Network, p.Addr, opt)
+	conn, err := x.h.poller.Dial(p.Network, p.Addr, opt)
 	if err != nil {
 		x.guard(nil)
 		return x.connectError(p, err)

@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"maps"
+	"net"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -152,7 +153,7 @@ func (l *listener) overlaps(a *location.Address) bool {
 
 // removeStale removes a unix socket that nobody listens on any more.
 func removeStale(path string) {
-	if c, err := tcp.Dial("unix", path, tcp.DialOptions{Timeout: time.Second}); err == nil {
+	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
 		c.Close()
 	} else if errors.Is(err, syscall.ECONNREFUSED) {
 		os.Remove(path)
@@ -225,7 +226,7 @@ func (s *Server) leave(l *listener) {
 		f.point.Store(nil)
 	}
 	if moved {
-		for _, c := range l.ln.Waiting() {
+		for _, c := range l.ln.Waiting(s.poller) {
 			go s.http.Serve(c, &l.face(c).Listener)
 		}
 	}

@@ -122,7 +122,7 @@ func Test(opt Options) (config *nginxconf.Config, syntax bool, err error) {
 	if err != nil {
 		return config, false, err
 	}
-	snap, err := build(opt, config, shared{new(errlog.Files), new(ngx.Stats)}, nil)
+	snap, err := build(opt, config, shared{new(errlog.Files), new(ngx.Stats), nil}, nil)
 	var open *errlog.OpenError
 	if syntax = err == nil || errors.As(err, &open); !syntax {
 		return config, false, err
@@ -153,7 +153,7 @@ func Look(opt Options) (*ngx.Build, *nginxconf.Config, error) {
 	if err != nil {
 		return nil, config, err
 	}
-	snap, err := build(opt, config, shared{new(errlog.Files), new(ngx.Stats)}, nil)
+	snap, err := build(opt, config, shared{new(errlog.Files), new(ngx.Stats), nil}, nil)
 	if err != nil {
 		return nil, config, err
 	}

@@ -23,7 +23,7 @@ type Server struct {
 	opt        Options
 	files      errlog.Files
 	http       http1.Server
-	watcher    *tcp.Watcher
+	poller     *tcp.Poller
 	current    atomic.Pointer[Snapshot]
 	generation atomic.Int64
 	listens    map[string]*listener // by address, sockets of their own
@@ -47,31 +47,39 @@ func New(opt Options) (*Server, *nginxconf.Config, error) {
 
 // NewFrom builds a configuration that was read and binds its addresses; nothing is served before Start.
 func NewFrom(opt Options, config *nginxconf.Config) (*Server, error) {
-	s := &Server{opt: opt, listens: make(map[string]*listener)}
+	poller, err := tcp.NewPoller()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{opt: opt, poller: poller, listens: make(map[string]*listener)}
+	snap, err := s.first(config)
+	if err != nil {
+		poller.Close()
+		return nil, err
+	}
+	s.http.Log = s.Log
+	s.http.HTTP2 = func(c *ngx.Client, ep *ngx.Endpoint) http1.HTTP2Conn { return http2.New(c, ep, &s.http.Stats) }
+	s.current.Store(snap)
+	return s, nil
+}
+
+// first builds the first configuration and binds its addresses.
+func (s *Server) first(config *nginxconf.Config) (*Snapshot, error) {
 	snap, err := s.build(config, nil)
 	if err != nil {
 		return nil, err
 	}
-	report := opt.Report
+	report := s.opt.Report
 	if report == nil {
 		report = func(errlog.Level, string) {}
 	}
-	s.http.Log = s.Log
-	s.http.HTTP2 = func(c *ngx.Client, ep *ngx.Endpoint) http1.HTTP2Conn { return http2.New(c, ep, &s.http.Stats) }
 	fresh, err := s.bind(snap, report)
 	if err != nil {
 		snap.build.Undo()
 		return nil, err
 	}
-	if s.watcher, err = tcp.NewWatcher(); err != nil {
-		closeAll(fresh)
-		snap.build.Undo()
-		return nil, err
-	}
 	s.listens = fresh
-	s.http.Watcher = s.watcher
-	s.current.Store(snap)
-	return s, nil
+	return snap, nil
 }
 
 // build builds a configuration; old is the one in force or nil.
@@ -79,7 +87,7 @@ func (s *Server) build(config *nginxconf.Config, old *Snapshot) (*Snapshot, erro
 	if !MainOf(config).hasEvents {
 		return nil, errNoEvents
 	}
-	return build(s.opt, config, shared{&s.files, &s.http.Stats}, old)
+	return build(s.opt, config, shared{&s.files, &s.http.Stats, s.poller}, old)
 }
 
 // LogFiles returns the paths of the open logs.
@@ -192,7 +200,7 @@ func (s *Server) Shutdown() {
 	}
 	last.build.Retire()
 	last.build.Close()
-	s.watcher.Close()
+	s.poller.Close()
 }
 
 // Abort closes all connections; Shutdown, running or called next, then returns soon.
@@ -210,7 +218,7 @@ func (s *Server) serve(l *listener) {
 	go func() {
 		defer s.accept.Done()
 		for {
-			c, err := l.ln.Accept()
+			c, err := l.ln.Accept(s.poller)
 			if err == nil {
 				go s.http.Serve(c, &l.face(c).Listener)
 				runtime.Gosched() // it runs before the next is accepted, so that connections are served in order

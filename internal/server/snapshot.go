@@ -30,6 +30,8 @@ type Snapshot struct {
 type shared struct {
 	files *errlog.Files
 	stats *ngx.Stats
+	// poller is nil where nothing is served.
+	poller *tcp.Poller
 }
 
 // build builds a configuration; old is the one in force, whose state is taken over, or nil.
@@ -40,7 +42,7 @@ func build(opt Options, config *nginxconf.Config, sh shared, old *Snapshot) (*Sn
 		oldBuild = old.build
 	}
 	b := ngx.NewBuild(config, oldBuild)
-	b.Files, b.Stats, b.Test, b.Offline = sh.files, sh.stats, opt.Test, opt.Offline
+	b.Files, b.Stats, b.Poller, b.Test, b.Offline = sh.files, sh.stats, sh.poller, opt.Test, opt.Offline
 	s := &Snapshot{config: config, build: b, points: make(map[string]*ngx.Endpoint)}
 	s.users.Store(1)
 	if err := s.assemble(opt); err != nil {

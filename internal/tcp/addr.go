@@ -31,12 +31,8 @@ func (c *Conn) load() *addrs {
 	} else {
 		c.Control(func(fd int) error {
 			sa, err := unix.Getsockname(fd)
-			switch sa := sa.(type) {
-			case *unix.SockaddrInet4:
-				a.local = netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
-			case *unix.SockaddrInet6:
-				a.local = netip.AddrPortFrom(netip.AddrFrom16(sa.Addr), uint16(sa.Port))
-			case *unix.SockaddrUnix:
+			a.local = addrPort(sa)
+			if sa, ok := sa.(*unix.SockaddrUnix); ok {
 				a.localPath = sa.Name
 			}
 			return err

@@ -8,14 +8,14 @@ func (c *Conn) Readable() bool {
 	if len(c.pushed) > 0 {
 		return true
 	}
-	if c.tls != nil || c.raw == nil {
+	if c.tls != nil || c.sock == nil {
 		n, err := c.TryRead(c.one[:])
 		if n == 1 {
 			c.pushed = c.one[:]
 		}
 		return err != ErrWouldBlock
 	}
-	c.in.op, c.in.buf, c.in.try = opPeek, c.one[:], true
+	c.in.op, c.in.buf, c.in.try, c.in.more = opPeek, c.one[:], true, true
 	_, err := c.waitRead()
 	c.in.try = false
 	return err != ErrWouldBlock
@@ -24,7 +24,7 @@ func (c *Conn) Readable() bool {
 // WriteUnlessAnswered writes a, then b. When the peer takes no more bytes and sends some, or ends its stream, it stops
 // with ErrAnswered: a peer that answers early may never read the rest. n is how many bytes were written.
 func (c *Conn) WriteUnlessAnswered(a, b []byte) (n int, err error) {
-	if c.tls != nil || c.raw == nil {
+	if c.tls != nil || c.sock == nil {
 		return c.Writev(a, b)
 	}
 	for _, p := range [2][]byte{a, b} {
@@ -59,7 +59,7 @@ func (c *Conn) writeOrAnswered(p []byte) (int, error) {
 // WaitOr is Wait that ends with ErrAnswered when there is something to read from other, the end of its stream included.
 // Nobody may read from other meanwhile.
 func (c *Conn) WaitOr(other *Conn) error {
-	if other.raw == nil {
+	if other.sock == nil {
 		return c.Wait()
 	}
 	end := other.whenReadable(func() { c.stop(&c.in.side, ErrAnswered) })

@@ -99,8 +99,9 @@ func benchmarkDial(b *testing.B, dial func(addr string) (reset func() error, err
 }
 
 func BenchmarkDial(b *testing.B) {
+	p := poller(b)
 	benchmarkDial(b, func(addr string) (func() error, error) {
-		c, err := Dial("tcp", addr, DialOptions{Timeout: time.Minute})
+		c, err := p.Dial("tcp", addr, DialOptions{Timeout: time.Minute})
 		if err != nil {
 			return nil, err
 		}

@@ -2,8 +2,9 @@
 // upstreams; it stands where nginx has ngx_connection_t, ngx_recv and ngx_send. It knows no protocol above.
 //
 // A connection blocks its goroutine. On a system socket it reads and writes by raw recvfrom and sendto on the
-// non-blocking descriptor, inside callbacks of syscall.RawConn that are made once a connection: the runtime's poller
-// waits, but its accounting of system calls and the allocations of net.Conn are saved.
+// non-blocking descriptor and waits by a Poller of its own: the runtime's accounting of system calls, its looks at
+// sockets known to be empty and the allocations of net.Conn are saved. A process makes one Poller, which dials and to
+// which accepted connections are handed.
 //
 // Linux only.
 package tcp
@@ -13,6 +14,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -48,20 +50,12 @@ func (e *netError) Temporary() bool { return e.temporary }
 // Is lets ErrTimeout match the standard library's deadline error.
 func (e *netError) Is(target error) bool { return e.timeout && target == os.ErrDeadlineExceeded }
 
-// socket is what the fast path needs: *net.TCPConn, *net.UnixConn and a socket's *os.File have it.
-type socket interface {
-	SetReadDeadline(time.Time) error
-	SetWriteDeadline(time.Time) error
-	Close() error
-}
-
 // Conn is one stream connection. One goroutine at a time reads and one writes; Abort, Guard's effect and Close may
 // come from others.
 type Conn struct {
-	sock socket
-	nc   net.Conn        // nil: made by Dial from a descriptor
-	raw  syscall.RawConn // nil: not a system socket, the methods of nc do
-	tls  *tls.Conn       // nil: plain
+	sock *socket   // nil: the methods of nc do
+	nc   net.Conn  // nil: sock does
+	tls  *tls.Conn // nil: plain
 	// record bounds what goes into a TLS record; 0 for as much as fits.
 	record int
 
@@ -79,28 +73,26 @@ type Conn struct {
 	guarded     *Conn      // interrupted when this peer goes
 	bound       bool       // guarded is interrupted by Abort alone
 	wake        chan struct{}
-	watcher     *Watcher
-	watchID     uint64
 }
 
-// New returns a connection over nc, which it owns from then on. A *net.TCPConn or *net.UnixConn gets the fast path;
-// anything else is used through its methods.
+// New returns a connection that goes by the methods of nc, which it owns from then on: for what is no system socket.
 func New(nc net.Conn) *Conn {
-	c := &Conn{sock: nc, nc: nc}
-	switch nc := nc.(type) {
-	case *net.TCPConn:
-		c.raw, _ = nc.SyscallConn()
-	case *net.UnixConn:
-		c.raw, _ = nc.SyscallConn()
-	}
-	c.init()
+	c := &Conn{nc: nc}
+	c.in.side.set, c.out.side.set = nc.SetReadDeadline, nc.SetWriteDeadline
 	return c
 }
 
-// init makes the callbacks, once.
-func (c *Conn) init() {
-	c.in.side.set, c.out.side.set = c.sock.SetReadDeadline, c.sock.SetWriteDeadline
-	c.in.call, c.out.call = c.readReady, c.writeReady
+// conn makes a connection of a non-blocking socket, which it owns and closes in an error.
+func (p *Poller) conn(fd int, remote netip.AddrPort) (*Conn, error) {
+	s, err := p.socket(fd)
+	if err != nil {
+		return nil, err
+	}
+	c := &Conn{sock: s}
+	c.addrs.remote = remote
+	c.in.more = true
+	c.in.side.set, c.out.side.set = s.in.setDeadline, s.out.setDeadline
+	return c, nil
 }
 
 // SetReadTimeout bounds the time that a Read or Wait spends waiting; 0 is no bound.
@@ -160,7 +152,7 @@ func (c *Conn) TryRead(p []byte) (int, error) {
 	if len(c.pushed) > 0 {
 		return c.readPushed(p)
 	}
-	c.in.try = true
+	c.in.try, c.in.more = true, true
 	defer func() { c.in.try = false }()
 	if c.tls != nil {
 		return c.readTLS(p)
@@ -174,7 +166,7 @@ func (c *Conn) Wait() error {
 	if len(c.pushed) > 0 {
 		return nil
 	}
-	if c.tls == nil && c.raw != nil {
+	if c.tls == nil && c.sock != nil {
 		c.in.op, c.in.waited = opWait, false
 		_, err := c.waitRead()
 		return err
@@ -204,11 +196,11 @@ func (c *Conn) Fresh() bool {
 	if !c.usable() {
 		return false
 	}
-	if c.tls != nil || c.raw == nil {
+	if c.tls != nil || c.sock == nil {
 		_, err := c.TryRead(c.one[:])
 		return err == ErrWouldBlock
 	}
-	c.in.op, c.in.buf, c.in.try = opPeek, c.one[:], true
+	c.in.op, c.in.buf, c.in.try, c.in.more = opPeek, c.one[:], true, true
 	_, err := c.waitRead()
 	c.in.try = false
 	return err == ErrWouldBlock
@@ -228,7 +220,7 @@ func (c *Conn) CloseWrite() error {
 			return err
 		}
 	}
-	if c.raw == nil {
+	if c.sock == nil {
 		if h, ok := c.nc.(interface{ CloseWrite() error }); ok {
 			return h.CloseWrite()
 		}
@@ -239,32 +231,40 @@ func (c *Conn) CloseWrite() error {
 
 // Close closes the connection; under TLS the peer is told first.
 func (c *Conn) Close() error {
-	c.unwatch()
+	c.Guard(nil)
 	if c.tls != nil {
 		late := time.AfterFunc(5*time.Second, c.Abort) // a peer that doesn't read can't hold the goodbye up
 		defer late.Stop()
 		return c.tls.Close() // closes the socket through wire
+	}
+	return c.closeSocket()
+}
+
+// closeSocket closes what is underneath a TLS session.
+func (c *Conn) closeSocket() error {
+	if c.sock == nil {
+		return c.nc.Close()
 	}
 	return c.sock.Close()
 }
 
 // Reset closes the connection with a RST.
 func (c *Conn) Reset() error {
-	c.unwatch()
+	c.Guard(nil)
 	c.Control(func(fd int) error {
 		return syscall.SetsockoptLinger(fd, syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1})
 	})
-	return c.sock.Close()
+	return c.closeSocket()
 }
 
 // Control calls f with the descriptor, for options of the socket.
 func (c *Conn) Control(f func(fd int) error) error {
-	if c.raw == nil {
+	if c.sock == nil {
 		return errors.ErrUnsupported
 	}
-	var err error
-	if e := c.raw.Control(func(fd uintptr) { err = f(int(fd)) }); e != nil {
-		return e
+	if !c.sock.enter() {
+		return net.ErrClosed
 	}
-	return err
+	defer c.sock.leave()
+	return f(c.sock.fd)
 }

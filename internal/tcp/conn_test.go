@@ -16,6 +16,16 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// poller returns one that ends with the test.
+func poller(t testing.TB) *Poller {
+	p, err := NewPoller()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close() })
+	return p
+}
+
 // pair returns the two ends of a connection: one accepted, one dialled.
 func pair(t testing.TB, network string) (server, client *Conn) {
 	t.Helper()
@@ -23,15 +33,16 @@ func pair(t testing.TB, network string) (server, client *Conn) {
 	if network == "unix" {
 		addr = filepath.Join(t.TempDir(), "s")
 	}
+	p := poller(t)
 	l, err := Listen(network, addr, ListenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	if client, err = Dial(network, l.Addr().String(), DialOptions{Timeout: 5 * time.Second}); err != nil {
+	if client, err = p.Dial(network, l.Addr().String(), DialOptions{Timeout: 5 * time.Second}); err != nil {
 		t.Fatal(err)
 	}
-	if server, err = l.Accept(); err != nil {
+	if server, err = l.Accept(p); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { server.Close(); client.Close() })
@@ -191,10 +202,10 @@ func TestDialErrorsAreTheSystems(t *testing.T) {
 	}
 	addr := l.Addr().String()
 	l.Close()
-	if _, err := Dial("tcp", addr, DialOptions{Timeout: time.Second}); !errors.Is(err, syscall.ECONNREFUSED) {
+	if _, err := poller(t).Dial("tcp", addr, DialOptions{Timeout: time.Second}); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("closed port: %v", err)
 	}
-	if _, err := Dial("unix", filepath.Join(t.TempDir(), "none"), DialOptions{}); !errors.Is(err, syscall.ENOENT) {
+	if _, err := poller(t).Dial("unix", filepath.Join(t.TempDir(), "none"), DialOptions{}); !errors.Is(err, syscall.ENOENT) {
 		t.Errorf("missing socket: %v", err)
 	}
 	l, _ = Listen("tcp", "127.0.0.1:0", ListenOptions{})

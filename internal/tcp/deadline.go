@@ -101,8 +101,8 @@ func (c *Conn) interrupt(cause error) {
 		return
 	}
 	c.interrupted = cause
-	c.sock.SetReadDeadline(longAgo)
-	c.sock.SetWriteDeadline(longAgo)
+	c.in.side.set(longAgo)
+	c.out.side.set(longAgo)
 	if c.guarded != nil {
 		c.guarded.interrupt(cause)
 	}

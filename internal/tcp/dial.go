@@ -25,7 +25,7 @@ type DialOptions struct {
 // Dial connects to a literal address, ip:port or [ip]:port for "tcp", a path for "unix". The socket is made by hand:
 // net.Dialer's goroutine, context and address lists cost more than the connection. A failed connect is a
 // *os.SyscallError around the system's error, a late one ErrTimeout.
-func Dial(network, addr string, opt DialOptions) (*Conn, error) {
+func (p *Poller) Dial(network, addr string, opt DialOptions) (*Conn, error) {
 	sa, family, remote, err := dialAddr(network, addr)
 	if err != nil {
 		return nil, err
@@ -43,7 +43,7 @@ func Dial(network, addr string, opt DialOptions) (*Conn, error) {
 		unix.Close(fd)
 		return nil, os.NewSyscallError("connect", err)
 	}
-	c, e := fromFD(fd, remote)
+	c, e := p.conn(fd, remote)
 	if e != nil {
 		return nil, e
 	}
@@ -58,26 +58,12 @@ func Dial(network, addr string, opt DialOptions) (*Conn, error) {
 	_, err = c.waitWrite()
 	c.SetWriteTimeout(0)
 	if err != nil {
-		c.sock.Close()
+		c.Close()
 		if e, ok := err.(syscall.Errno); ok {
 			err = os.NewSyscallError("connect", e)
 		}
 		return nil, err
 	}
-	return c, nil
-}
-
-// fromFD makes a connection of a non-blocking socket, which it owns.
-func fromFD(fd int, remote netip.AddrPort) (*Conn, error) {
-	f := os.NewFile(uintptr(fd), "socket")
-	raw, err := f.SyscallConn()
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	c := &Conn{sock: f, raw: raw}
-	c.addrs.remote = remote
-	c.init()
 	return c, nil
 }
 

@@ -14,14 +14,13 @@ import (
 // quiet asks for what Fresh says of a kept connection: where the peer has sent something before it was asked, or has
 // closed, nothing is written and the error is ErrStale.
 //
-// On a plain socket that takes all at once the write is made inside the read operation, after the poller has been told
-// that readiness is waited for. The one look at the socket before it is Fresh's, and finds what a peer sent that speaks
-// first, whose coming wakes nobody any more.
+// On a plain socket that takes all at once the write is made inside the read operation. Unlike Fresh it looks at the
+// socket only where the poller has told of something: that the peer has closed in this moment shows in the answer.
 func (c *Conn) Exchange(a, b, p []byte, quiet bool) (sent, n int, err error) {
 	if quiet && !c.usable() {
 		return 0, 0, ErrStale
 	}
-	if c.tls != nil || c.raw == nil || len(c.pushed) > 0 || len(p) == 0 {
+	if c.tls != nil || c.sock == nil || len(c.pushed) > 0 || len(p) == 0 {
 		if quiet && !c.Fresh() {
 			return 0, 0, ErrStale
 		}
@@ -48,12 +47,8 @@ func (c *Conn) Exchange(a, b, p []byte, quiet bool) (sent, n int, err error) {
 
 // silent says whether there is nothing to read, the end of the stream included.
 func (c *Conn) silent(fd uintptr) bool {
-	for {
-		_, _, e := syscall.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&c.one)), 1, unix.MSG_PEEK, 0, 0)
-		if e != syscall.EINTR {
-			return e == syscall.EAGAIN
-		}
-	}
+	_, e := c.recv(fd, c.one[:], unix.MSG_PEEK)
+	return e == syscall.EAGAIN
 }
 
 // cut returns what follows the first n bytes of b.
@@ -111,7 +106,7 @@ func (c *Conn) sendNow(fd uintptr) bool {
 // On a plain socket that takes all of p at once both are one operation, and what came since the last read, such as a
 // pipelined request, ends the wait at once.
 func (c *Conn) WriteWait(p []byte, sent func() bool) error {
-	if c.tls == nil && c.raw != nil && len(c.pushed) == 0 {
+	if c.tls == nil && c.sock != nil && len(c.pushed) == 0 {
 		c.setVector(p, nil)
 		c.in.op, c.in.waited, c.in.sent = opWriteWait, false, sent
 		c.out.n = 0

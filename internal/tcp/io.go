@@ -16,22 +16,24 @@ type op uint8
 const (
 	opPlain     op = iota // recvfrom, sendto
 	opPeek                // recvfrom that takes nothing
-	opWait                // opPeek once, then the poller's word is enough
-	opExchange            // opPeek, sendmsg, then recvfrom once there is something
-	opWriteWait           // sendmsg, opPeek, then the poller's word is enough
+	opWait                // opPeek where there may be something, then the poller's word is enough
+	opExchange            // opPeek likewise, sendmsg, then recvfrom once there is something
+	opWriteWait           // sendmsg, then opWait
 	opSplice              // splice to or from a pipe
 	opVector              // sendmsg
 	opSendFile            // sendfile
 	opConnect             // the end of connect
 )
 
-// reader is the state of the read operation under way; its callback is made once.
+// reader is the state of the read operation under way.
 type reader struct {
 	side side
-	call func(fd uintptr) bool
 	op   op
 	try  bool // don't wait
-	// waited says that the callback was called before in this operation: opWait, opExchange.
+	// more says that the socket isn't known to be empty: bytes, or the end, may be there of which the poller won't speak
+	// again.
+	more bool
+	// waited says that readReady was called before in this operation: opWait, opWriteWait, opExchange.
 	waited bool
 	quiet  bool        // opExchange: nothing may have come before
 	sent   func() bool // opWriteWait
@@ -42,10 +44,9 @@ type reader struct {
 	err    error
 }
 
-// writer is the state of the write operation under way; its callback is made once.
+// writer is the state of the write operation under way.
 type writer struct {
 	side side
-	call func(fd uintptr) bool
 	op   op
 	try  bool // don't wait
 	// blocked is called before a wait; nil for nothing.
@@ -65,7 +66,7 @@ func (c *Conn) readWire(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	if c.raw == nil {
+	if c.sock == nil {
 		return c.readMethod(p)
 	}
 	c.in.op, c.in.buf = opPlain, p
@@ -76,56 +77,98 @@ func (c *Conn) readWire(p []byte) (int, error) {
 	return n, err
 }
 
-// waitRead runs the callback until it has done its work or the wait has failed.
+// waitRead does the read operation: it tries and waits until the work is done or the wait has failed.
 func (c *Conn) waitRead() (int, error) {
 	in := &c.in
 	in.side.begin()
+	err := c.readLoop()
+	in.buf = nil
+	if err != nil {
+		return 0, err
+	}
+	return in.n, nil
+}
+
+func (c *Conn) readLoop() error {
+	in, s := &c.in, c.sock
+	if !s.enter() {
+		return net.ErrClosed
+	}
+	defer s.leave()
+	if s.in.over.Load() {
+		if err := c.late(&in.side, s.in.why()); err != nil {
+			if in.try && err == ErrTimeout {
+				err = ErrWouldBlock
+			}
+			return err
+		}
+	}
+	for !c.readReady(uintptr(s.fd)) {
+		if err := c.await(&in.side, &s.in); err != nil {
+			return err
+		}
+		in.more = true
+	}
+	return in.err
+}
+
+// await waits at a gate until the socket is ready, or the time of the side is up.
+func (c *Conn) await(s *side, g *gate) error {
 	for {
-		err := c.raw.Read(in.call)
+		err := g.wait()
 		if err == nil {
-			err = in.err
-		} else if err = c.late(&in.side, err); err == nil {
-			in.again()
+			return nil
+		}
+		if err = c.late(s, err); err != nil {
+			return err
+		}
+	}
+}
+
+// mayRead says whether there may be something to read, the end of the stream included. What came in this moment may
+// not be known yet.
+func (c *Conn) mayRead() bool {
+	return c.in.more || c.sock.in.ready() || c.sock.hup.Load()
+}
+
+// recv is recvfrom; it keeps count of whether there may be more.
+func (c *Conn) recv(fd uintptr, p []byte, flags uintptr) (int, syscall.Errno) {
+	if !c.mayRead() {
+		return 0, syscall.EAGAIN
+	}
+	for {
+		n, _, e := syscall.RawSyscall6(unix.SYS_RECVFROM, fd, addressOf(p), uintptr(len(p)), flags, 0, 0)
+		switch {
+		case e == syscall.EINTR:
 			continue
-		} else if in.try && err == ErrTimeout {
-			err = ErrWouldBlock
+		case e == syscall.EAGAIN:
+			c.in.more = false
+		case e != 0:
+			c.in.more = true
+		case flags == 0:
+			// A stream that gave less than there was room for is empty, but for its end.
+			c.in.more = int(n) == len(p) || n == 0
 		}
-		in.buf = nil
-		if err != nil {
-			return 0, err
-		}
-		return in.n, nil
+		return int(n), e
 	}
 }
 
-// again prepares for waiting anew behind a deadline that was earlier than due: what
-// the poller told meanwhile is forgotten then, so the socket has to be looked at.
-func (in *reader) again() {
-	if in.waited && (in.op == opWait || in.op == opWriteWait) {
-		in.op, in.waited = opWait, false
-	}
-}
+// addressOf is the address of the first element, for a system call.
+func addressOf[T any](s []T) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(s))) }
 
-// readReady is the read callback. It says whether the operation has ended.
+// readReady tries the read operation. It says whether the operation has ended.
 func (c *Conn) readReady(fd uintptr) bool {
 	in := &c.in
-	for {
-		var n uintptr
-		var e syscall.Errno
-		switch in.op {
-		case opWait:
-			if in.waited {
-				in.n, in.err = 0, nil
-				return true
-			}
-			n, _, e = syscall.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&c.one)), 1, unix.MSG_PEEK, 0, 0)
-			in.waited = true
-		case opWriteWait:
-			if in.waited {
-				in.n, in.err = 0, nil
-				return true
-			}
-			in.waited = true
+	var n int
+	var e syscall.Errno
+	switch in.op {
+	case opWait, opWriteWait:
+		if in.waited {
+			in.n, in.err = 0, nil
+			return true
+		}
+		in.waited = true
+		if in.op == opWriteWait {
 			if !c.sendNow(fd) {
 				return true
 			}
@@ -133,48 +176,51 @@ func (c *Conn) readReady(fd uintptr) bool {
 				in.err = ErrAborted
 				return true
 			}
-			// What came since the last read woke nobody.
-			n, _, e = syscall.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&c.one)), 1, unix.MSG_PEEK, 0, 0)
-		case opExchange:
-			if !in.waited {
-				in.waited = true
-				silent := c.silent(fd)
-				if in.quiet && !silent {
-					in.err = ErrStale
-					return true
-				}
-				if !c.sendNow(fd) {
-					return true
-				}
-				if silent {
-					in.err = c.arm(&in.side)
-					return in.err != nil
-				}
-			}
-			n, _, e = syscall.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(in.buf))), uintptr(len(in.buf)), 0, 0, 0)
-		case opSplice:
-			n, _, e = syscall.RawSyscall6(unix.SYS_SPLICE, fd, 0, uintptr(in.pipe), 0, uintptr(in.max), unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
-		case opPeek:
-			n, _, e = syscall.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(in.buf))), uintptr(len(in.buf)), unix.MSG_PEEK, 0, 0)
-		default:
-			n, _, e = syscall.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(in.buf))), uintptr(len(in.buf)), 0, 0, 0)
 		}
-		switch e {
-		case 0:
-			in.n, in.err = int(n), nil
-			return true
-		case syscall.EINTR:
-			continue
-		case syscall.EAGAIN:
-			if in.try {
-				in.err = ErrWouldBlock
+		n, e = c.recv(fd, c.one[:], unix.MSG_PEEK)
+	case opExchange:
+		if !in.waited {
+			in.waited = true
+			if in.quiet && !c.silent(fd) {
+				in.err = ErrStale
 				return true
 			}
-			in.err = c.arm(&in.side)
-			return in.err != nil
+			if !c.sendNow(fd) {
+				return true
+			}
 		}
-		in.err = e
+		n, e = c.recv(fd, in.buf, 0)
+	case opSplice:
+		n, e = c.spliceIn(fd)
+	case opPeek:
+		n, e = c.recv(fd, in.buf, unix.MSG_PEEK)
+	default:
+		n, e = c.recv(fd, in.buf, 0)
+	}
+	switch e {
+	case 0:
+		in.n, in.err = n, nil
 		return true
+	case syscall.EAGAIN:
+		if in.try {
+			in.err = ErrWouldBlock
+			return true
+		}
+		in.err = c.arm(&in.side)
+		return in.err != nil
+	}
+	in.err = e
+	return true
+}
+
+// spliceIn moves bytes to the pipe.
+func (c *Conn) spliceIn(fd uintptr) (int, syscall.Errno) {
+	for {
+		n, _, e := syscall.RawSyscall6(unix.SYS_SPLICE, fd, 0, uintptr(c.in.pipe), 0, uintptr(c.in.max), unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
+		if e != syscall.EINTR {
+			c.in.more = e != syscall.EAGAIN
+			return int(n), e
+		}
 	}
 }
 
@@ -211,7 +257,7 @@ func (c *Conn) writeWire(p []byte) (int, error) {
 	for done < len(p) {
 		var n int
 		var err error
-		if c.raw == nil {
+		if c.sock == nil {
 			n, err = c.writeMethod(p[done:])
 		} else {
 			c.out.op, c.out.buf = opPlain, p[done:]
@@ -225,26 +271,38 @@ func (c *Conn) writeWire(p []byte) (int, error) {
 	return done, nil
 }
 
-// waitWrite runs the callback until it has done its work or the wait has failed.
+// waitWrite does the write operation: it tries and waits until the work is done or the wait has failed.
 func (c *Conn) waitWrite() (int, error) {
 	out := &c.out
 	out.side.begin()
-	for {
-		err := c.raw.Write(out.call)
-		if err == nil {
-			err = out.err
-		} else if err = c.late(&out.side, err); err == nil {
-			continue
-		}
-		out.buf = nil
-		if err != nil {
-			return 0, err
-		}
-		return out.n, nil
+	err := c.writeLoop()
+	out.buf = nil
+	if err != nil {
+		return 0, err
 	}
+	return out.n, nil
 }
 
-// writeReady is the write callback. It says whether the operation has ended.
+func (c *Conn) writeLoop() error {
+	out, s := &c.out, c.sock
+	if !s.enter() {
+		return net.ErrClosed
+	}
+	defer s.leave()
+	if s.out.over.Load() {
+		if err := c.late(&out.side, s.out.why()); err != nil {
+			return err
+		}
+	}
+	for !c.writeReady(uintptr(s.fd)) {
+		if err := c.await(&out.side, &s.out); err != nil {
+			return err
+		}
+	}
+	return out.err
+}
+
+// writeReady tries the write operation. It says whether the operation has ended.
 func (c *Conn) writeReady(fd uintptr) bool {
 	out := &c.out
 	for {
@@ -261,7 +319,7 @@ func (c *Conn) writeReady(fd uintptr) bool {
 		case opConnect:
 			n, e = 0, connectState(int(fd))
 		default:
-			n, _, e = syscall.RawSyscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(out.buf))), uintptr(len(out.buf)), unix.MSG_NOSIGNAL, 0, 0)
+			n, _, e = syscall.RawSyscall6(unix.SYS_SENDTO, fd, addressOf(out.buf), uintptr(len(out.buf)), unix.MSG_NOSIGNAL, 0, 0)
 		}
 		switch e {
 		case 0:
@@ -309,7 +367,7 @@ func (c *Conn) Writev(a, b []byte) (int, error) {
 	if c.tls != nil && len(a) > 0 && len(b) > 0 {
 		return c.writeJoined(a, b)
 	}
-	if len(a) == 0 || len(b) == 0 || c.raw == nil {
+	if len(a) == 0 || len(b) == 0 || c.sock == nil {
 		n, err := c.Write(a)
 		if err != nil || len(b) == 0 {
 			return n, err

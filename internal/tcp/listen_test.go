@@ -1,9 +1,13 @@
 package tcp
 
 import (
+	"errors"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestWildcardsOfBothFamiliesShareAPort: `listen 80; listen [::]:80;` are two sockets,
@@ -44,4 +48,21 @@ func TestWildcardsOfBothFamiliesShareAPort(t *testing.T) {
 		t.Fatal("ipv6only=off refuses IPv4: ", err)
 	}
 	c.Close()
+}
+
+func TestAcceptEndsWithTheListener(t *testing.T) {
+	p := poller(t)
+	l, err := Listen("unix", filepath.Join(t.TempDir(), "s"), ListenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(20*time.Millisecond, func() { l.Close() })
+	for range 2 {
+		if _, err := l.Accept(p); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Accept: %v", err)
+		}
+	}
+	if _, err := os.Lstat(l.Addr().String()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket's path is still there: %v", err)
+	}
 }

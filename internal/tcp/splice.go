@@ -14,7 +14,7 @@ const chunk = 64 << 10
 // SendFile writes n bytes of f from off, by sendfile on a plain connection. It returns how many were written; a file
 // that ends early is io.ErrUnexpectedEOF.
 func (c *Conn) SendFile(f *os.File, off, n int64) (int64, error) {
-	if c.raw == nil || c.tls != nil {
+	if c.sock == nil || c.tls != nil {
 		m, err := io.CopyN(onlyWriter{c}, io.NewSectionReader(f, off, n), n)
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
@@ -50,7 +50,7 @@ type onlyWriter struct{ io.Writer }
 // are plain. It returns how many reached dst; src ending before n is io.ErrUnexpectedEOF. Bytes that were put back on
 // src go first. With n < 0, as one direction of a tunnel, each piece makes a read timeout of dst count anew.
 func Splice(dst, src *Conn, n int64) (int64, error) {
-	if dst.raw == nil || src.raw == nil || dst.tls != nil || src.tls != nil {
+	if dst.sock == nil || src.sock == nil || dst.tls != nil || src.tls != nil {
 		return copyConn(dst, src, n)
 	}
 	done := int64(0)
@@ -121,7 +121,7 @@ func (p *Pipe) Close() {
 // Move waits for bytes on src and moves at most limit of them, and at most 64 KiB, to dst. Both must be plain sockets
 // without bytes put back. An end of src is io.EOF as srcErr; after a dstErr the pipe is only good for Close.
 func (p *Pipe) Move(dst, src *Conn, limit int64) (n int, srcErr, dstErr error) {
-	if dst.raw == nil || src.raw == nil || dst.tls != nil || src.tls != nil || len(src.pushed) > 0 {
+	if dst.sock == nil || src.sock == nil || dst.tls != nil || src.tls != nil || len(src.pushed) > 0 {
 		return 0, ErrUnsupported, nil
 	}
 	src.in.op, src.in.pipe, src.in.max = opSplice, p.fd[1], int(min(limit, chunk))

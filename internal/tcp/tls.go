@@ -124,7 +124,7 @@ func (w *wire) Read(p []byte) (int, error) {
 }
 
 func (w *wire) Write(p []byte) (int, error)      { return w.c.writeWire(p) }
-func (w *wire) Close() error                     { return w.c.sock.Close() }
+func (w *wire) Close() error                     { return w.c.closeSocket() }
 func (w *wire) LocalAddr() net.Addr              { return w.c.LocalAddr() }
 func (w *wire) RemoteAddr() net.Addr             { return w.c.RemoteAddr() }
 func (w *wire) SetDeadline(time.Time) error      { return nil } // the connection's timeouts hold

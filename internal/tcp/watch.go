@@ -1,119 +1,12 @@
 package tcp
 
-import (
-	"os"
-	"sync"
-	"syscall"
-	"time"
+import "time"
 
-	"golang.org/x/sys/unix"
-)
-
-// Watcher notices that a peer has closed its side (FIN or RST) while nobody reads from it. It has an epoll instance of
-// its own on which each connection is registered once, edge-triggered, for hangups alone: a request costs nothing.
-// The instance itself sits in the runtime's poller, so that no thread is blocked.
-type Watcher struct {
-	fd   int
-	file *os.File
-	done chan struct{}
-
-	mu    sync.Mutex
-	last  uint64
-	conns map[uint64]*Conn // by a number that is never used again, unlike a descriptor
-}
-
-// NewWatcher starts a watcher. Close ends it.
-func NewWatcher() (*Watcher, error) {
-	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-	if err != nil {
-		return nil, os.NewSyscallError("epoll_create1", err)
-	}
-	if err := unix.SetNonblock(fd, true); err != nil {
-		unix.Close(fd)
-		return nil, err
-	}
-	w := &Watcher{fd: fd, file: os.NewFile(uintptr(fd), "hangup watch"), done: make(chan struct{}), conns: map[uint64]*Conn{}}
-	raw, err := w.file.SyscallConn()
-	if err == nil {
-		err = w.file.SetDeadline(time.Time{}) // fails unless the poller has it
-	}
-	if err != nil {
-		w.file.Close()
-		return nil, err
-	}
-	go w.run(raw)
-	return w, nil
-}
-
-// Close stops the watch and waits for its goroutine. Connections live on, unwatched.
-func (w *Watcher) Close() error {
-	err := w.file.Close()
-	<-w.done
-	return err
-}
-
-// run hands out hangups until the watcher is closed.
-func (w *Watcher) run(raw syscall.RawConn) {
-	defer close(w.done)
-	events := make([]unix.EpollEvent, 128)
-	raw.Read(func(fd uintptr) bool {
-		for {
-			n, err := unix.EpollWait(int(fd), events, 0)
-			if err == unix.EINTR {
-				continue
-			}
-			if err != nil {
-				return true
-			}
-			if n == 0 {
-				return false
-			}
-			for _, e := range events[:n] {
-				id := uint64(uint32(e.Fd)) | uint64(uint32(e.Pad))<<32
-				w.mu.Lock()
-				c := w.conns[id]
-				w.mu.Unlock()
-				if c != nil {
-					c.hangup()
-				}
-			}
-		}
-	})
-}
-
-// Watch registers c, once in its life; Close ends it.
-func (w *Watcher) Watch(c *Conn) error {
-	w.mu.Lock()
-	w.last++
-	id := w.last
-	w.conns[id] = c
-	w.mu.Unlock()
-	c.mu.Lock()
-	c.watcher, c.watchID = w, id
-	c.mu.Unlock()
-	err := c.Control(func(fd int) error {
-		return unix.EpollCtl(w.fd, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{
-			Events: unix.EPOLLRDHUP | unix.EPOLLET,
-			Fd:     int32(uint32(id)),
-			Pad:    int32(uint32(id >> 32)),
-		})
-	})
-	if err != nil {
-		c.unwatch()
-	}
-	return err
-}
-
-// unwatch forgets the connection; the kernel does so when it is closed.
-func (c *Conn) unwatch() {
-	c.mu.Lock()
-	w, id := c.watcher, c.watchID
-	c.watcher, c.guarded = nil, nil
-	c.mu.Unlock()
-	if w != nil {
-		w.mu.Lock()
-		delete(w.conns, id)
-		w.mu.Unlock()
+// Watch has the connection notice, from now on, that its peer has closed its side (FIN or RST) while nobody reads from
+// it: Guard, HungUp and Sleep tell.
+func (c *Conn) Watch() {
+	if c.sock != nil {
+		c.sock.watch(c.hangup)
 	}
 }
 

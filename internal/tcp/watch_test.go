@@ -16,16 +16,9 @@ import (
 )
 
 func TestHangupOfTheClientEndsTheWaitForTheUpstream(t *testing.T) {
-	w, err := NewWatcher()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.Close()
 	for _, leave := range []func(*Conn) error{(*Conn).Close, (*Conn).Reset, (*Conn).CloseWrite} {
 		server, client := pair(t, "tcp")
-		if err := w.Watch(server); err != nil {
-			t.Fatal(err)
-		}
+		server.Watch()
 		_, up := pair(t, "tcp")
 		server.Guard(up)
 		time.AfterFunc(20*time.Millisecond, func() { leave(client) })
@@ -40,19 +33,11 @@ func TestHangupOfTheClientEndsTheWaitForTheUpstream(t *testing.T) {
 		}
 		server.Close()
 	}
-	if n := len(w.conns); n != 0 {
-		t.Errorf("%d closed connections are still watched", n)
-	}
 }
 
 func TestGuardedNoMoreIsNotInterrupted(t *testing.T) {
-	w, err := NewWatcher()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.Close()
 	server, client := pair(t, "tcp")
-	w.Watch(server)
+	server.Watch()
 	_, up := pair(t, "tcp")
 	server.Guard(up)
 	server.Guard(nil)
@@ -251,13 +236,8 @@ func TestAbortReachesWhatIsGuarded(t *testing.T) {
 }
 
 func TestBoundConnectionOutlivesAHangup(t *testing.T) {
-	w, err := NewWatcher()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.Close()
 	server, client := pair(t, "tcp")
-	w.Watch(server)
+	server.Watch()
 	_, up := pair(t, "tcp")
 	server.Bind(up)
 	client.Close()
