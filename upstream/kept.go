@@ -50,12 +50,12 @@ func (k *Kept) configure(c *Conf) {
 
 // Get returns an idle connection to a peer that was opened for the same use:
 // key stands for what must agree (the location under `keepalive N local`, TLS settings).
-// Its peer may have closed it: whoever asks over it looks first, by Fresh or a quiet Exchange.
-func (k *Kept) Get(p *Peer, key uint64) (Link, bool) {
+// now is the time. Its peer may have closed it: whoever asks over it looks first, by Fresh or a quiet Exchange.
+func (k *Kept) Get(p *Peer, key uint64, now time.Time) (Link, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for i := len(k.idle) - 1; i >= 0; i-- {
-		if e := &k.idle[i]; e.peer == p.State && e.key == key && !k.stale(e, time.Now()) {
+		if e := &k.idle[i]; e.peer == p.State && e.key == key && !k.stale(e, now) {
 			l := e.Link
 			k.remove(i)
 			return l, true
@@ -81,9 +81,8 @@ func (k *Kept) remove(i int) {
 }
 
 // Put keeps a connection that is ready for another request, or closes it when it
-// served enough; the longest idle one goes when there are too many.
-func (k *Kept) Put(p *Peer, key uint64, l Link) {
-	now := time.Now()
+// served enough; the longest idle one goes when there are too many. now is the time.
+func (k *Kept) Put(p *Peer, key uint64, l Link, now time.Time) {
 	var old *tcp.Conn
 	k.mu.Lock()
 	limit := k.limit

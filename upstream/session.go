@@ -14,6 +14,8 @@ type Session struct {
 	Request *ngx.Request
 	Peer    *Peer // the one at hand
 	Tries   int   // that are left, the one at hand included
+	// At is when Peer was chosen.
+	At time.Time
 	// Number counts the tries: 0 before the first.
 	Number int
 	// Hash, Rehash and Probes are the balancer's own from try to try: a hash, how
@@ -142,7 +144,8 @@ func (g *Group) Begin(s *Session, r *ngx.Request) {
 func (s *Session) Next() *Peer {
 	g := s.Group
 	s.Number++
-	now := time.Now().Unix()
+	s.At = time.Now()
+	now := s.At.Unix()
 	if g.Script != nil {
 		p, status := g.Script.Choose(s)
 		if s.Refusal = status; status != 0 {

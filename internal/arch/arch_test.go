@@ -64,6 +64,8 @@ nginxconf dropWrappers # takes types out of gonginx's global tables, once
 internal/http1 aborted # its address is a mark, never written
 internal/http1 exchanges # a pool; holds no state between requests
 internal/ngx clockCache # the time as text, for one second
+internal/ngx clockEpoch # when the process began, for a cheaper clock
+internal/tcp epoch # likewise
 internal/tcp joinedBuffers # a pool; holds no state between writes
 internal/tcp longAgo # a constant that Go can't write as one
 internal/server knownText # embedded

@@ -80,6 +80,7 @@ func (x *exchange) relayBuffered() ngx.Outcome {
 		x.extra()
 	}
 	x.src.read = x.length
+	x.ended = x.begun.Add(x.lastTry().Header) // the body came with the head
 	x.release()
 	x.endTry(0)
 	if len(p) > 0 && r.Write(p) != nil || r.Finish() != nil {

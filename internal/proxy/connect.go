@@ -16,7 +16,7 @@ func (x *exchange) connect(p *upstream.Peer) failure {
 	x.kept = false
 	if k := x.to.group.Kept; k != nil {
 		for {
-			l, ok := k.Get(p, x.keptKey())
+			l, ok := k.Get(p, x.keptKey(), x.begun)
 			if !ok {
 				break
 			}
@@ -137,10 +137,13 @@ func (x *exchange) release() {
 		return
 	}
 	x.guard(nil)
+	if x.ended.IsZero() {
+		x.ended = time.Now()
+	}
 	l := x.link
 	x.link = upstream.Link{}
 	l.Requests++
-	k.Put(x.s.Peer, x.keptKey(), l)
+	k.Put(x.s.Peer, x.keptKey(), l, x.ended)
 }
 
 // localAddr reads an address, with or without a port.

@@ -151,7 +151,7 @@ type exchange struct {
 
 	first time.Time // of the first try
 	begun time.Time // of this try
-	ended time.Time // when a spool had the whole answer
+	ended time.Time // when the whole answer was there, or the try failed
 	head  time.Time // when a part of the answer's head had come
 }
 
@@ -275,11 +275,11 @@ func (x *exchange) run() ngx.Outcome {
 		if p == nil {
 			return x.noPeer()
 		}
-		out, fail := x.try(p)
+		out, fail := x.try(p, x.s.At)
 		for fail.stale && x.mayRepeat() {
 			x.close()
 			x.r.Tries = x.r.Tries[:len(x.r.Tries)-1]
-			out, fail = x.try(p)
+			out, fail = x.try(p, time.Now())
 		}
 		if fail.class == 0 {
 			x.s.Done(upstream.Good)
@@ -365,10 +365,10 @@ func (x *exchange) mayAsk(class uint32, requestSent bool, atHand int) bool {
 	return c.NextTimeout.V == 0 || time.Since(x.first) < c.NextTimeout.V
 }
 
-// try asks one peer. A zero failure means that the outcome is the request's.
-func (x *exchange) try(p *upstream.Peer) (ngx.Outcome, failure) {
+// try asks one peer from now on. A zero failure means that the outcome is the request's.
+func (x *exchange) try(p *upstream.Peer, now time.Time) (ngx.Outcome, failure) {
 	r := x.r
-	x.begun = time.Now()
+	x.begun = now
 	if x.first.IsZero() {
 		x.first = x.begun
 	}
@@ -430,9 +430,10 @@ func (x *exchange) endTry(status int) {
 	if t.Response >= 0 {
 		return
 	}
-	if t.Response = time.Since(x.begun); !x.ended.IsZero() {
-		t.Response = x.ended.Sub(x.begun)
+	if x.ended.IsZero() {
+		x.ended = time.Now()
 	}
+	t.Response = x.ended.Sub(x.begun)
 	t.Sent, t.Received, t.Length = x.sent, x.got, x.src.read
 	if status != 0 {
 		t.Status = status

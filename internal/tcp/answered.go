@@ -102,5 +102,5 @@ func (c *Conn) stop(s *side, cause error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.stopped = cause
-	s.set(longAgo)
+	s.setDeadline(longAgo)
 }

@@ -64,7 +64,7 @@ type Conn struct {
 	in     reader
 	out    writer
 	addrs  addrs
-	// touched is when a tunnel last wrote, in Unix nanoseconds.
+	// touched is when a tunnel last wrote, a moment; 0: never.
 	touched atomic.Int64
 
 	mu          sync.Mutex // guards what follows, and that no deadline is set after an interruption
@@ -84,15 +84,16 @@ func New(nc net.Conn) *Conn {
 
 // conn makes a connection of a non-blocking socket, which it owns and closes in an error.
 func (p *Poller) conn(fd int, remote netip.AddrPort) (*Conn, error) {
-	s, err := p.socket(fd)
-	if err != nil {
-		return nil, err
-	}
-	c := &Conn{sock: s}
+	both := new(struct { // one allocation
+		c Conn
+		s socket
+	})
+	c, s := &both.c, &both.s
+	c.sock = s
 	c.addrs.remote = remote
 	c.in.more = true
-	c.in.side.set, c.out.side.set = s.in.setDeadline, s.out.setDeadline
-	return c, nil
+	c.in.side.gate, c.out.side.gate = &s.in, &s.out
+	return c, p.register(s, fd)
 }
 
 // SetReadTimeout bounds the time that a Read or Wait spends waiting; 0 is no bound.

@@ -11,29 +11,50 @@ import "time"
 // outlasts its timeout.
 type side struct {
 	timeout time.Duration
-	due     time.Time // when this wait ends; zero: not known yet, or never
-	known   bool      // due is that of this operation
-	at      time.Time // the runtime's deadline; zero: none
+	due     moment // when this wait ends; zero: not known yet, or never
+	known   bool   // due is that of this operation
+	at      moment // the runtime's deadline; zero: none
+	gate    *gate  // nil: set does
 	set     func(time.Time) error
 	stopped error // why the wait under way is to end; guarded by Conn.mu
 }
 
+// moment is a time on the monotonic clock, behind epoch: time.Now looks at two clocks.
+type moment = time.Duration
+
+// epoch is when moments begin.
+var epoch = time.Now()
+
+func now() moment { return time.Since(epoch) }
+
 // longAgo is a deadline that ends every wait at once.
 var longAgo = time.Unix(1, 0)
+
+// setDeadline sets the runtime's deadline.
+func (s *side) setDeadline(t time.Time) error {
+	if s.gate != nil {
+		return s.gate.setDeadline(t)
+	}
+	return s.set(t)
+}
 
 // begin starts an operation. The clock is looked at only once it has to wait.
 func (s *side) begin() { s.known = false }
 
+// expect begins the time of a wait.
+func (s *side) expect() {
+	s.known, s.due = true, 0
+	if s.timeout > 0 {
+		s.due = now() + s.timeout
+	}
+}
+
 // arm prepares for a wait: it keeps the invariant. Its error is why no wait is possible any more.
 func (c *Conn) arm(s *side) error {
 	if !s.known {
-		s.known = true
-		s.due = time.Time{}
-		if s.timeout > 0 {
-			s.due = time.Now().Add(s.timeout)
-		}
+		s.expect()
 	}
-	if s.due.IsZero() || !s.at.IsZero() && !s.at.After(s.due) {
+	if s.due == 0 || s.at != 0 && s.at <= s.due {
 		return nil
 	}
 	return c.rearm(s)
@@ -50,7 +71,10 @@ func (c *Conn) rearm(s *side) error {
 		return s.stopped
 	}
 	s.at = s.due
-	return s.set(s.due)
+	if s.due == 0 {
+		return s.setDeadline(time.Time{})
+	}
+	return s.setDeadline(epoch.Add(s.due))
 }
 
 // late judges an error of the runtime's wait: nil to go on, when the deadline was earlier than due.
@@ -59,11 +83,8 @@ func (c *Conn) late(s *side, err error) error {
 		return err
 	}
 	if !s.known { // the deadline passed before the operation: none of its time is used
-		s.known, s.due = true, time.Time{}
-		if s.timeout > 0 {
-			s.due = time.Now().Add(s.timeout)
-		}
-	} else if !s.due.IsZero() && !time.Now().Before(s.due) {
+		s.expect()
+	} else if s.due != 0 && now() >= s.due {
 		if s == &c.in.side && c.postponed() {
 			return c.rearm(s)
 		}
@@ -78,12 +99,13 @@ func (c *Conn) late(s *side, err error) error {
 }
 
 // touch has the read timeout of a wait under way count from now.
-func (c *Conn) touch() { c.touched.Store(time.Now().UnixNano()) }
+func (c *Conn) touch() { c.touched.Store(int64(now())) }
 
 // postponed moves the end of the wait to where touch has put it; false when that has passed, too.
 func (c *Conn) postponed() bool {
-	due := time.Unix(0, c.touched.Load()).Add(c.in.side.timeout)
-	if !due.After(time.Now()) {
+	touched := c.touched.Load()
+	due := moment(touched) + c.in.side.timeout
+	if touched == 0 || due <= now() {
 		return false
 	}
 	c.in.side.due = due
@@ -101,8 +123,8 @@ func (c *Conn) interrupt(cause error) {
 		return
 	}
 	c.interrupted = cause
-	c.in.side.set(longAgo)
-	c.out.side.set(longAgo)
+	c.in.side.setDeadline(longAgo)
+	c.out.side.setDeadline(longAgo)
 	if c.guarded != nil {
 		c.guarded.interrupt(cause)
 	}

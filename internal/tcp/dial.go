@@ -5,6 +5,7 @@ import (
 	"os"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -130,15 +131,17 @@ func (opt *DialOptions) apply(fd, family int) error {
 
 // connectState is how a connect under way has ended; EAGAIN: it hasn't.
 func connectState(fd int) syscall.Errno {
-	v, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
-	if err != nil {
-		return err.(syscall.Errno)
+	var name unix.RawSockaddrAny
+	size := uint32(unsafe.Sizeof(name))
+	_, _, e := syscall.RawSyscall(unix.SYS_GETPEERNAME, uintptr(fd), uintptr(unsafe.Pointer(&name)), uintptr(unsafe.Pointer(&size)))
+	if e != syscall.ENOTCONN {
+		return e
 	}
-	if v != 0 {
+	switch v, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR); {
+	case err != nil:
+		return err.(syscall.Errno)
+	case v != 0:
 		return syscall.Errno(v)
 	}
-	if _, err = unix.Getpeername(fd); err == unix.ENOTCONN {
-		return syscall.EAGAIN
-	}
-	return 0
+	return syscall.EAGAIN
 }

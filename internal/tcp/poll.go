@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -123,9 +124,9 @@ type socket struct {
 
 const closing = 1 << 32
 
-// socket registers a descriptor, which is closed with it, or in an error.
-func (p *Poller) socket(fd int) (*socket, error) {
-	s := &socket{fd: fd, poller: p}
+// register makes s the socket of a descriptor, which is closed with it, or in an error.
+func (p *Poller) register(s *socket, fd int) error {
+	s.fd, s.poller = fd, p
 	s.in.init()
 	s.out.init()
 	p.mu.Lock()
@@ -136,16 +137,16 @@ func (p *Poller) socket(fd int) (*socket, error) {
 	}
 	p.table[fd] = s
 	p.mu.Unlock()
-	err := unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{
+	ev := unix.EpollEvent{
 		Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET&(1<<32-1),
 		Fd:     int32(fd),
 		Pad:    int32(s.serie),
-	})
-	if err != nil {
-		s.Close()
-		return nil, os.NewSyscallError("epoll_ctl", err)
 	}
-	return s, nil
+	if _, _, e := syscall.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(p.fd), unix.EPOLL_CTL_ADD, uintptr(fd), uintptr(unsafe.Pointer(&ev)), 0, 0); e != 0 {
+		s.Close()
+		return os.NewSyscallError("epoll_ctl", e)
+	}
+	return nil
 }
 
 // gone notes the end of the peer. poller.mu is held.
@@ -208,5 +209,5 @@ func (s *socket) free() {
 	s.poller.table[s.fd] = nil
 	s.onGone = nil
 	s.poller.mu.Unlock()
-	unix.Close(s.fd)
+	syscall.RawSyscall(unix.SYS_CLOSE, uintptr(s.fd), 0, 0) // it waits for nothing
 }
