@@ -134,9 +134,20 @@
 //	recv NAME                         a response; or -bytes N, -eof, -until REGEXP; -open as for request
 //	close NAME [-half | -reset]
 //
+// HTTP/2:
+//
+//	frames [-times N] [-data TEXT] [-tls] PORT1 METHOD TARGET ['Header: v']...
+//
+// sends requests at once, each on a stream of its own, once the server's settings are there, and prints the frames
+// that come until every stream has its end: SETTINGS MAX_CONCURRENT_STREAMS=128 ..., WINDOW_UPDATE 1 65536,
+// HEADERS 1 200, DATA 1 8192, DATA 1 100 end, RST_STREAM 3 REFUSED_STREAM, GOAWAY 1 NO_ERROR. A body goes out as
+// the windows let it; the client's own are large.
+//
 // Others:
 //
 //	until REGEXP COMMAND [arg]...     repeats a command of this package until its output matches; with ! until it doesn't
-//	cert NAME [HOST]...               makes NAME.crt and NAME.key
+//	cert [-by NAME] NAME [HOST]...    makes NAME.crt and NAME.key; signed by itself, or by another, whose own
+//	                                  certificate follows in NAME.crt unless it signed itself
+//	crl NAME CA [CERT]...             makes NAME.crl: CA's list, with these certificates revoked
 //	sleep DURATION                    where nothing can be waited for
 package script

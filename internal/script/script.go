@@ -93,8 +93,8 @@ func table() map[string]command {
 	return map[string]command{
 		"serve": serve, "quit": quit, "check": check, "signal": sendSignal, "reload": reload, "limpet": runVerb, "log": showLog, "allow": allow,
 		"backend": runBackend, "received": received, "dns": runDNS,
-		"request": request, "connect": connect, "send": send, "recv": recv, "close": closeClient,
-		"edit": edit, "sleep": sleep, "cert": makeCert,
+		"request": request, "frames": frames, "connect": connect, "send": send, "recv": recv, "close": closeClient,
+		"edit": edit, "sleep": sleep, "cert": makeCert, "crl": makeCRL,
 	}
 }
 
