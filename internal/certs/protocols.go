@@ -2,6 +2,8 @@ package certs
 
 import (
 	"crypto/tls"
+	"fmt"
+	"maps"
 
 	"limpet/internal/ngx"
 	"limpet/internal/openssl"
@@ -37,13 +39,10 @@ func SetProtocols(cfg *tls.Config, mask uint32) error {
 // Run runs commands of ssl_conf_command or its kin on a configuration, and returns the certificate that they name; nil for none.
 func Run(b *ngx.Build, cfg *tls.Config, commands []openssl.Command, passwords [][]byte) (*tls.Certificate, error) {
 	cert, key := "", ""
+	if err := limitProtocols(cfg, commands); err != nil {
+		return nil, err
+	}
 	for _, c := range commands {
-		if c.Min != 0 {
-			cfg.MinVersion = c.Min
-		}
-		if c.Max != 0 {
-			cfg.MaxVersion = c.Max
-		}
 		if c.Ciphers != nil {
 			cfg.CipherSuites = c.Ciphers.Suites
 		}
@@ -64,4 +63,29 @@ func Run(b *ngx.Build, cfg *tls.Config, commands []openssl.Command, passwords []
 		key = cert
 	}
 	return Of(b).Pair(cert, key, passwords)
+}
+
+// limitProtocols runs the commands that concern protocols: MinProtocol and MaxProtocol bound what
+// ssl_protocols and the command Protocol have turned on.
+func limitProtocols(cfg *tls.Config, commands []openssl.Command) error {
+	on := make(map[uint16]bool)
+	for v := cfg.MinVersion; v <= cfg.MaxVersion; v++ {
+		on[v] = true
+	}
+	lowest, highest := uint16(0), uint16(tls.VersionTLS13)
+	for _, c := range commands {
+		maps.Copy(on, c.Protocols)
+		if c.Min != 0 {
+			lowest = c.Min
+		}
+		if c.Max != 0 {
+			highest = c.Max
+		}
+	}
+	maps.DeleteFunc(on, func(v uint16, _ bool) bool { return v < lowest || v > highest })
+	var err error
+	if cfg.MinVersion, cfg.MaxVersion, err = openssl.Range(on); err != nil {
+		return fmt.Errorf("SSL_CONF_cmd() failed: %w", err)
+	}
+	return nil
 }

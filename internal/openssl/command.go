@@ -12,6 +12,7 @@ import (
 type Command struct {
 	Text             string // as written
 	Min, Max         uint16
+	Protocols        map[uint16]bool // turned on or off
 	Ciphers          *Ciphers
 	Curves           []tls.CurveID
 	Certificate, Key string
@@ -29,11 +30,9 @@ func ParseCommand(name, value string) (Command, error) {
 	badValue := fmt.Sprintf("error:0A000180:SSL routines::bad value:cmd=%s, value=%s", name, value)
 	switch strings.ToLower(name) {
 	case "protocol":
-		min, max, ok := protocolRange(value)
-		if !ok {
+		if c.Protocols = protocols(value); c.Protocols == nil {
 			return bad(badValue)
 		}
-		c.Min, c.Max = min, max
 	case "minprotocol", "maxprotocol":
 		v := Version(value)
 		if v == 0 && value != "None" {
@@ -106,28 +105,27 @@ func (c Command) options(name, value, badValue string) (Command, error) {
 	return c, nil
 }
 
-// protocolRange reads the value of the command Protocol: words with + or - from all on.
-func protocolRange(value string) (min, max uint16, ok bool) {
-	on := map[uint16]bool{}
-	versions := []uint16{tls.VersionTLS10, tls.VersionTLS11, tls.VersionTLS12, tls.VersionTLS13}
+// protocols reads the value of the command Protocol: what it turns on, and with - off. The others stay as they are.
+// It returns nil for a word that OpenSSL doesn't know.
+func protocols(value string) map[uint16]bool {
+	changes := make(map[uint16]bool)
 	for _, w := range strings.Split(value, ",") {
 		w = strings.TrimSpace(w)
-		add := !strings.HasPrefix(w, "-")
+		on := !strings.HasPrefix(w, "-")
 		w = strings.TrimLeft(w, "+-")
 		v := Version(w)
 		switch {
 		case strings.EqualFold(w, "ALL"):
-			for _, v := range versions {
-				on[v] = add
+			for v := uint16(tls.VersionTLS10); v <= tls.VersionTLS13; v++ {
+				changes[v] = on
 			}
 		case v != 0:
-			on[v] = add
+			changes[v] = on
 		case w != "SSLv2" && w != "SSLv3":
-			return 0, 0, false
+			return nil
 		}
 	}
-	min, max, err := Range(on)
-	return min, max, err == nil
+	return changes
 }
 
 // Range returns the lowest and the highest of a set of protocols. crypto/tls can't leave one out between them:

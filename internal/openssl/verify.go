@@ -25,8 +25,8 @@ const (
 	selfSignedChain    Result = 19
 	noLocalIssuer      Result = 20
 	unverifiedLeaf     Result = 21
-	chainTooLong       Result = 22
 	Revoked            Result = 23
+	pathTooLong        Result = 25
 	unsuitable         Result = 26
 	untrusted          Result = 27
 	permittedViolation Result = 47
@@ -59,10 +59,10 @@ func (r Result) String() string {
 		return "unable to get local issuer certificate"
 	case unverifiedLeaf:
 		return "unable to verify the first certificate"
-	case chainTooLong:
-		return "certificate chain too long"
 	case Revoked:
 		return "certificate revoked"
+	case pathTooLong:
+		return "path length constraint exceeded"
 	case unsuitable:
 		return "unsuitable certificate purpose"
 	case untrusted:
@@ -138,7 +138,7 @@ func (s *Store) Verify(chain []*x509.Certificate, now time.Time) (Result, []*x50
 		}
 	}
 	if len(best)-2 > s.Depth {
-		return chainTooLong, nil
+		return s.unanchored(chain), nil
 	}
 	if len(s.CRLs) > 0 {
 		return s.revoked(best, now), best
@@ -161,14 +161,20 @@ func (s *Store) why(chain []*x509.Certificate, err error, now time.Time) Result 
 		case x509.IncompatibleUsage:
 			return unsuitable
 		case x509.TooManyIntermediates:
-			return chainTooLong
+			return pathTooLong
 		case x509.CANotAuthorizedForThisName:
 			return permittedViolation
 		}
 		return unsuitable
 	}
+	return s.unanchored(chain)
+}
+
+// unanchored finds the result for a chain that doesn't reach a trusted root within Depth. OpenSSL builds no more
+// of a chain than Depth allows. That it is too long (22) is only the last error but one, and nginx tells the last.
+func (s *Store) unanchored(chain []*x509.Certificate) Result {
 	top, n := chain[0], 1
-	for !selfSigned(top) {
+	for !selfSigned(top) && n <= s.Depth+1 {
 		next := s.issuer(top, chain[1:])
 		if next == nil || n > len(chain)+len(s.Trusted) {
 			break
