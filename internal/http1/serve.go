@@ -369,8 +369,8 @@ func (c *conn) finish(r *ngx.Request) bool {
 	r.Body.Close()
 	if !x.hijacked && !x.body.done && !c.broken && !c.eof {
 		// The body is read on as long as the client sends it, so that it gets to
-		// read the answer.
-		if !x.body.broken && core.LingeringClose.V != ngx.LingerOff {
+		// read the answer; by nginx also with lingering_close off.
+		if !x.body.broken {
 			keep = c.discardBody(core) && keep
 		} else {
 			c.linger, keep = true, false

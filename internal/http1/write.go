@@ -24,6 +24,7 @@ func (c *conn) SendHead(r *ngx.Request) error {
 		return tcp.ErrHangup
 	}
 	x := c.x
+	c.tc.SetWriteTimeout(r.Scope.Core.SendTimeout.V)
 	c.framing(r)
 	if r.Proto == ngx.HTTP09 {
 		return nil
