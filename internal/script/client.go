@@ -431,8 +431,10 @@ func send(r *run, args []string) (string, error) {
 		}
 	}
 	c.conn.SetWriteDeadline(time.Now().Add(patience))
-	_, err = io.WriteString(c.conn, s)
-	return "", err
+	if _, err = io.WriteString(c.conn, s); err != nil {
+		return "# " + endWord(err) + "\n", err
+	}
+	return "", nil
 }
 
 // recv reads from a connection.

@@ -130,7 +130,7 @@
 // Step by step:
 //
 //	connect [-tls] [-sni NAME] [-from IP] NAME PORT1
-//	send NAME [-raw] FILE             or: send NAME -text 'GET / HTTP/1.1\r\n'
+//	send NAME [-raw] FILE             or: send NAME -text 'GET / HTTP/1.1\r\n'; it says # reset when it fails
 //	recv NAME                         a response; or -bytes N, -eof, -until REGEXP; -open as for request
 //	close NAME [-half | -reset]
 //
