@@ -2,6 +2,7 @@ package tlsconf
 
 import (
 	"encoding/asn1"
+	"errors"
 	"fmt"
 	"os"
 
@@ -20,12 +21,28 @@ func (s *server) staple(b *ngx.Build) error {
 	if err != nil {
 		return fmt.Errorf(`BIO_new_file("%s") failed (SSL: %s)`, name, openssl.FileError(name, "rb", err))
 	}
-	var response asn1.RawValue
-	if _, err := asn1.Unmarshal(der, &response); err != nil {
-		return fmt.Errorf(`d2i_OCSP_RESPONSE_bio("%s") failed (SSL: error:0680008E:asn1 encoding routines::not enough data)`, name)
+	if why := notOCSP(der); why != "" {
+		return fmt.Errorf(`d2i_OCSP_RESPONSE_bio("%s") failed (SSL: %s)`, name, why)
 	}
 	for i := range s.config.Certificates {
 		s.config.Certificates[i].OCSPStaple = der
 	}
 	return nil
+}
+
+// notOCSP returns OpenSSL's words for bytes that aren't an OCSP response (RFC 6960 section 4.2.1), "" for one.
+func notOCSP(der []byte) string {
+	var response struct {
+		Status asn1.Enumerated
+		Bytes  asn1.RawValue `asn1:"optional,explicit,tag:0"`
+	}
+	_, err := asn1.Unmarshal(der, &response)
+	var wrong asn1.StructuralError
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &wrong):
+		return "error:068000A8:asn1 encoding routines::wrong tag error:0688010A:asn1 encoding routines::nested asn1 error:Type=OCSP_RESPONSE"
+	}
+	return "error:0680008E:asn1 encoding routines::not enough data"
 }
