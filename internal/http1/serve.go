@@ -42,6 +42,8 @@ type conn struct {
 	broken   bool                         // nothing can be sent any more
 	linger   bool                         // the client may still be sending: read on before closing
 	reset    bool                         // close with a reset (444 and time-outs under reset_timedout_connection)
+	opening  atomic.Bool                  // TLS or what is in front of it is under way
+	spared   bool                         // was closed to make room; guarded by srv.mu
 	idle     func() bool                  // becomeIdle, made once
 	http2    HTTP2Conn                    // nil unless it speaks HTTP/2; guarded by srv.mu
 }
@@ -81,11 +83,17 @@ var exchanges = sync.Pool{New: newExchange}
 func (s *Server) Serve(tc *tcp.Conn, l *ngx.Listener) {
 	c := &conn{srv: s, tc: tc}
 	c.client = ngx.Client{Conn: tc, ID: s.serial.Add(1), Listener: l, Start: time.Now()}
+	s.Stats.Accepted.Add(1)
+	if !s.Stats.Slots.Take(s.Log()) {
+		s.Log().Write(errlog.Alert, 0, s.Stats.Slots.Short())
+		tc.Close()
+		return
+	}
+	defer s.Stats.Slots.Give()
 	if !s.add(c) {
 		tc.Close()
 		return
 	}
-	s.Stats.Accepted.Add(1)
 	s.Stats.Handled.Add(1)
 	s.Stats.Active.Add(1)
 	defer s.end(c)
@@ -134,6 +142,30 @@ func (s *Server) add(c *conn) bool {
 	s.conns[c] = struct{}{}
 	s.idle.Add(1)
 	return true
+}
+
+// Spare closes some of the idle connections, to make room for others: an eighth, at most 32. It returns how many.
+// nginx takes those that have been idle longest, here it is any; those that speak HTTP/2 are left out.
+func (s *Server) Spare() (n int) {
+	idle := s.Stats.Waiting()
+	if idle == 0 {
+		return 0
+	}
+	most := max(min(int(idle/8), 32), 1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		if n == most {
+			break
+		}
+		if c.spared || c.http2 != nil || c.busy.Load() || c.opening.Load() {
+			continue
+		}
+		c.spared = true
+		c.tc.Abort()
+		n++
+	}
+	return n
 }
 
 // end closes the connection, and keeps a panic to it.
@@ -219,6 +251,8 @@ func (c *conn) open() bool {
 	tc.SetWriteTimeout(core.SendTimeout.V)
 	tc.SetReadTimeout(core.ClientHeaderTimeout.V)
 	tc.Watch()
+	c.opening.Store(true)
+	defer c.opening.Store(false)
 	if ep.Proxy && !c.readProxy(ep) {
 		return false
 	}

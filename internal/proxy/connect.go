@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"limpet/internal/errlog"
 	"limpet/internal/tcp"
 	"limpet/upstream"
 )
@@ -31,6 +32,7 @@ func (x *exchange) connect(p *upstream.Peer) failure {
 	}
 	opt := tcp.DialOptions{
 		Timeout: or(x.s.Asked.Connect, c.ConnectTimeout.V), KeepAlive: c.SocketKeepalive.V, RcvBuf: int(c.RcvBuf.V), SndBuf: int(c.SndBuf.V), Opened: x.guard,
+		Held: x.h.slots.Taken(),
 	}
 	if c.Bind.V.On {
 		if addr := c.Bind.V.Addr.Bytes(x.r); len(addr) > 0 {
@@ -44,6 +46,10 @@ func (x *exchange) connect(p *upstream.Peer) failure {
 	}
 	if addr := x.s.Asked.LocalAddr; addr != "" {
 		opt.LocalAddr, _ = localAddr([]byte(addr)) // checked by who asked
+	}
+	if !x.h.slots.Take(x.r.Scope.Core.ErrorLog) {
+		x.r.Logf(errlog.Alert, "%s while %s", x.h.slots.Short(), whileConnecting)
+		return failure{class: nextOff, status: 500}
 	}
 	conn, err := x.h.poller.Dial(p.Network, p.Addr, opt)
 	if err != nil {

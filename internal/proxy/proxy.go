@@ -39,6 +39,7 @@ type handler struct {
 	store     *storer // nil without proxy_store
 	exchanges *pool
 	poller    *tcp.Poller
+	slots     *ngx.Slots
 }
 
 // pool is the exchanges of a configuration, shared by its handlers, and the buffers of tunnels.
@@ -68,7 +69,7 @@ func buildScope(b *ngx.Build, s *ngx.Scope) error {
 	h := &handler{
 		conf: conf, target: target, head: compileHead(conf, false), cache: conf.cacher(b), store: conf.storer(), location: s.Name,
 		hide: hiddenFields(conf), cookies: len(conf.CookieDomain.V)+len(conf.CookiePath.V)+len(conf.CookieFlags.V) > 0,
-		temp: &ngx.TempDir{Path: conf.TempPath.V}, exchanges: ngx.Shared[pool](b), poller: b.Poller,
+		temp: &ngx.TempDir{Path: conf.TempPath.V}, exchanges: ngx.Shared[pool](b), poller: b.Poller, slots: &b.Stats.Slots,
 	}
 	h.passesOwn = h.hide.ids&(1<<ngx.HeaderServer) == 0 || h.hide.ids&(1<<ngx.HeaderDate) == 0
 	for _, rule := range conf.Redirect.V {

@@ -177,6 +177,7 @@ func (s *Server) exchange(snap *Snapshot, fresh map[string]*listener) (gone []*l
 
 // install makes a snapshot the one that connections of every socket find.
 func (s *Server) install(snap *Snapshot) {
+	s.http.Stats.Slots.Limit(MainOf(snap.config).Workers.V, connectionsOf(snap.config), len(snap.sockets()))
 	for _, l := range s.listens {
 		l.install(snap, s.listens)
 	}

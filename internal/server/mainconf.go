@@ -63,7 +63,7 @@ func (c *Main) Directives() []conf.Directive {
 				return 0, fmt.Errorf(`invalid number "%s"`, s.Arg(0))
 			}
 			return n, nil
-		}, "512", "Bounds the number of connections a worker process of nginx has; noted, memory bounds them here."),
+		}, "512", "Bounds the number of connections with clients and with peers: as many as all worker processes of nginx would have together."),
 		use(),
 		conf.Accepted("multi_accept", conf.Events, conf.Args1, tuning),
 		conf.Accepted("accept_mutex", conf.Events, conf.Args1, tuning),
@@ -143,6 +143,16 @@ func parseWorkers(s *conf.Setting) (int, error) {
 		return 0, conf.Brief("invalid value")
 	}
 	return max(n, 1), nil
+}
+
+// connectionsOf returns worker_connections, which stands in events.
+func connectionsOf(config *conf.Config) int {
+	for _, lv := range config.Root.Inner {
+		if lv.Context == conf.Events {
+			return conf.Of[*Main](lv).Connections.V
+		}
+	}
+	return MainOf(config).Connections.V
 }
 
 func mainModule() ngx.Module {

@@ -58,6 +58,7 @@ func NewFrom(opt Options, config *nginxconf.Config) (*Server, error) {
 		return nil, err
 	}
 	s.http.Log = s.Log
+	s.http.Stats.Slots.Spare = s.http.Spare
 	s.http.HTTP2 = func(c *ngx.Client, ep *ngx.Endpoint) http1.HTTP2Conn { return http2.New(c, ep, &s.http.Stats) }
 	s.current.Store(snap)
 	return s, nil

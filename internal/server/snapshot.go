@@ -79,6 +79,9 @@ func (s *Snapshot) assemble(opt Options) error {
 		}
 		s.points[a.Listen.Addr] = ep
 	}
+	if n, sockets := connectionsOf(s.config), len(s.sockets()); n <= sockets {
+		return nginxconf.Errorf("", 0, "%d worker_connections are not enough for %d listening sockets", n, sockets)
+	}
 	return nil
 }
 

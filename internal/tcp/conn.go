@@ -66,6 +66,7 @@ type Conn struct {
 	addrs  addrs
 	// touched is when a tunnel last wrote, a moment; 0: never.
 	touched atomic.Int64
+	held    atomic.Pointer[atomic.Int64] // lowered when the connection is closed
 
 	mu          sync.Mutex // guards what follows, and that no deadline is set after an interruption
 	interrupted error      // why every wait fails from now on
@@ -232,7 +233,7 @@ func (c *Conn) CloseWrite() error {
 
 // Close closes the connection; under TLS the peer is told first.
 func (c *Conn) Close() error {
-	c.Guard(nil)
+	c.leave()
 	if c.tls != nil {
 		late := time.AfterFunc(5*time.Second, c.Abort) // a peer that doesn't read can't hold the goodbye up
 		defer late.Stop()
@@ -249,9 +250,17 @@ func (c *Conn) closeSocket() error {
 	return c.sock.Close()
 }
 
+// leave takes the connection out of all that knows it.
+func (c *Conn) leave() {
+	c.Guard(nil)
+	if held := c.held.Swap(nil); held != nil {
+		held.Add(-1)
+	}
+}
+
 // Reset closes the connection with a RST.
 func (c *Conn) Reset() error {
-	c.Guard(nil)
+	c.leave()
 	c.Control(func(fd int) error {
 		return syscall.SetsockoptLinger(fd, syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1})
 	})

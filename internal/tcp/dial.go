@@ -3,6 +3,7 @@ package tcp
 import (
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -21,12 +22,26 @@ type DialOptions struct {
 	// Opened, unless nil, is handed the connection before the wait for the other end, so that somebody can Guard or Abort it.
 	// After an error of Dial it is closed.
 	Opened func(*Conn)
+	// Held, unless nil, counts the connection: it is lowered by one when that is closed, or couldn't be opened.
+	Held *atomic.Int64
 }
 
 // Dial connects to a literal address, ip:port or [ip]:port for "tcp", a path for "unix". The socket is made by hand:
 // net.Dialer's goroutine, context and address lists cost more than the connection. A failed connect is a
 // *os.SyscallError around the system's error, a late one ErrTimeout.
 func (p *Poller) Dial(network, addr string, opt DialOptions) (*Conn, error) {
+	c, err := p.dial(network, addr, opt)
+	switch {
+	case opt.Held == nil:
+	case err != nil:
+		opt.Held.Add(-1)
+	default:
+		c.held.Store(opt.Held)
+	}
+	return c, err
+}
+
+func (p *Poller) dial(network, addr string, opt DialOptions) (*Conn, error) {
 	sa, family, remote, err := dialAddr(network, addr)
 	if err != nil {
 		return nil, err
