@@ -17,15 +17,13 @@ type Conf struct {
 
 // Directives lists the directives of checks, of all dialects.
 func (c *Conf) Directives() []nginxconf.Directive {
-	shm := nginxconf.Size("check_shm_size", nginxconf.HTTP, &c.ShmSize, "1m", "Sets the size of the memory for the state of checks.")
-	shm.Why = "the state of checks takes the memory that it needs"
 	return []nginxconf.Directive{
 		nginxconf.Call("check", nginxconf.Upstream, nginxconf.Args1More, c.check.parse, "Checks the servers of the group."),
 		nginxconf.Call("check_http_send", nginxconf.Upstream, nginxconf.Args1, c.check.parseSend, "Sets what is sent to the server in a check of type http."),
 		nginxconf.Call("check_http_expect_alive", nginxconf.Upstream, nginxconf.Args1More, c.check.parseAlive, "Sets the classes of status that a check of type http takes for alive."),
 		nginxconf.Call("check_keepalive_requests", nginxconf.Upstream, nginxconf.Args1, c.check.parseRequests, "Sets how many checks a connection serves."),
 		nginxconf.Call("check_fastcgi_param", nginxconf.Upstream, nginxconf.Args2, c.check.parseParam, "Sets a parameter of a check of type fastcgi."),
-		shm,
+		nginxconf.Size("check_shm_size", nginxconf.HTTP, &c.ShmSize, "1m", "Sets the size of the memory for the state of checks.").WithoutEffect("the state of checks takes the memory that it needs"),
 		nginxconf.Custom("check_status", nginxconf.ServerLocation, nginxconf.Args01, &c.Status, parseStatus, "", "Shows the state of the checked servers.").NoInherit(),
 		nginxconf.Call("health_check", nginxconf.Location, nginxconf.AnyArgs, c.parseHealthCheck, "Checks the servers of the group that the location proxies to."),
 		nginxconf.Block("match", nginxconf.HTTP, nginxconf.Match, nginxconf.Args1, c.openMatch, nil, "Defines what the answer to a health check must be like."),

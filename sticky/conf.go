@@ -16,11 +16,10 @@ type Options struct {
 
 // Conf holds the directives of stickiness.
 type Conf struct {
-	Secret      conf.Opt[ngx.Text]
-	Strict      conf.Opt[bool]
-	NoFallback  conf.Opt[bool]
-	HideCookie  conf.Opt[bool]
-	HideCookies conf.List[string] // the upstreams of session_sticky_hide_cookie
+	Secret     conf.Opt[ngx.Text]
+	Strict     conf.Opt[bool]
+	NoFallback conf.Opt[bool]
+	HideCookie conf.Opt[bool]
 
 	// At the file's own level.
 	ng    bool              // directives that only nginx-sticky-module-ng has were seen
@@ -44,8 +43,8 @@ func (c *Conf) Directives() []conf.Directive {
 		conf.Custom("sticky_no_fallback", conf.ServerLocation, conf.NoArgs, &c.NoFallback, ngWord, "", "Refuses requests whose peer can't be asked (nginx-sticky-module-ng)."),
 		conf.Custom("sticky_hide_cookie", conf.ServerLocation, conf.NoArgs, &c.HideCookie, ngWord, "", "Keeps the cookie from clients (nginx-sticky-module-ng)."),
 		conf.Call("session_sticky", conf.Upstream, conf.AnyArgs, parseTengine, "Makes clients stick to a peer (Tengine)."),
-		conf.Each("session_sticky_hide_cookie", conf.HTTPServerLocation, conf.Args1, &c.HideCookies, parseHide, "Says where Tengine takes the cookie out of requests; with option=indirect that is done everywhere here."),
-		conf.Each("session_sticky_header", conf.HTTPServerLocation, conf.Args1, &c.HideCookies, parseHide, "Is the former name of session_sticky_hide_cookie."),
+		conf.Call("session_sticky_hide_cookie", conf.HTTPServerLocation, conf.Args1, parseHide, "Says where Tengine takes the cookie out of requests; with option=indirect that is done everywhere here."),
+		conf.Call("session_sticky_header", conf.HTTPServerLocation, conf.Args1, parseHide, "Is the former name of session_sticky_hide_cookie."),
 		conf.Call("jvm_route", conf.Upstream, conf.Args12, parseJVM, "Sends sessions to the peer that their ID names (nginx_upstream_jvm_route)."),
 		conf.Call("consistent_hash", conf.Upstream, conf.Args1, parseConsistent, "Chooses peers by a hash that moves few keys when peers change (Tengine)."),
 	}

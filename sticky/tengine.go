@@ -146,17 +146,17 @@ func (t *tengineSpec) word(name, value string) error {
 }
 
 // parseHide reads session_sticky_hide_cookie, whose upstream must be there in the end.
-func parseHide(s *conf.Setting) (string, error) {
+func parseHide(s *conf.Setting) error {
 	if s.Name == "session_sticky_header" {
 		s.Warn(`the "session_sticky_header" directive is deprecated, use the "session_sticky_hide_cookie" directive instead`)
 	}
 	name, ok := strings.CutPrefix(s.Arg(0), "upstream=")
 	if !ok || name == "" {
-		return "", conf.Brief("invalid argument of \"" + s.Arg(0) + "\"")
+		return conf.Brief("invalid argument of \"" + s.Arg(0) + "\"")
 	}
 	root(s.Level).hides[name] = true
 	upstream.Named(s, name)
-	return name, nil
+	return nil
 }
 
 func (t *tengineSpec) build(b *ngx.Build, g *upstream.Group, s *conf.Setting) maker {

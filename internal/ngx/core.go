@@ -129,7 +129,7 @@ func (c *Core) Directives() []nginxconf.Directive {
 		nginxconf.Msec("client_body_timeout", nginxconf.HTTPServerLocation, &c.ClientBodyTimeout, "60s", "Bounds the time between two reads of a request's body."),
 		nginxconf.Custom("client_body_temp_path", nginxconf.HTTPServerLocation, nginxconf.Args1234, &c.ClientBodyTemp, ParseTempPath, "client_body_temp", "Sets the folder for request bodies."),
 		nginxconf.Enum("client_body_in_file_only", nginxconf.HTTPServerLocation, &c.ClientBodyInFileOnly, []nginxconf.Word[int]{{Name: "off", Value: BodyFileOff}, {Name: "on", Value: BodyFileOn}, {Name: "clean", Value: BodyFileClean}}, "off", "Saves every request body to a file."),
-		nginxconf.Flag("client_body_in_single_buffer", nginxconf.HTTPServerLocation, &c.ClientBodyInSingleBuf, "off", "Keeps a request's body in one buffer, as it always is here."),
+		nginxconf.Flag("client_body_in_single_buffer", nginxconf.HTTPServerLocation, &c.ClientBodyInSingleBuf, "off", "Keeps a request's body in one buffer.").WithoutEffect("a body in memory is always in one buffer"),
 		nginxconf.Msec("send_timeout", nginxconf.HTTPServerLocation, &c.SendTimeout, "60s", "Bounds the time between two writes of a response."),
 		nginxconf.Msec("keepalive_time", nginxconf.HTTPServerLocation, &c.KeepAliveTime, "1h", "Bounds the time in which a connection may serve requests."),
 		nginxconf.Custom("keepalive_timeout", nginxconf.HTTPServerLocation, nginxconf.Args12, &c.KeepAliveTimeout, parseKeepAlive, "75s", "Sets how long an idle client connection is kept."),

@@ -127,12 +127,12 @@ func (c *Conf) Directives() []nginxconf.Directive {
 		nginxconf.Flag("proxy_pass_trailers", hsl, &c.PassTrailers, "off", "Passes the fields behind a chunked response on."),
 		nginxconf.Size("proxy_buffer_size", hsl, &c.BufferSize, "4k", "Sets the buffer for a response's head, which must fit."),
 		nginxconf.Bufs("proxy_buffers", hsl, &c.Buffers, "8 4k", "Sets how much of a response is kept in memory for a slow client."),
-		nginxconf.Size("proxy_busy_buffers_size", hsl, &c.BusySize, "", "Is checked against the other sizes; buffers aren't divided here."),
+		nginxconf.Size("proxy_busy_buffers_size", hsl, &c.BusySize, "", "Bounds what is on its way to the client while the rest is still read.").WithoutEffect("buffers aren't divided, so the size is only checked against the others"),
 		nginxconf.Flag("proxy_force_ranges", hsl, &c.ForceRanges, "off", "Serves ranges of responses whatever their Accept-Ranges."),
 		ngx.TextRow("proxy_limit_rate", hsl, &c.LimitRate, "0", "Limits the rate of reading a response, in bytes a second."),
 		nginxconf.Custom("proxy_temp_path", hsl, nginxconf.Args1234, &c.TempPath, ngx.ParseTempPath, "proxy_temp", "Sets the folder for responses that a slow client takes."),
 		nginxconf.Size("proxy_max_temp_file_size", hsl, &c.MaxTempSize, "1024m", "Bounds the temporary file of a response."),
-		nginxconf.Size("proxy_temp_file_write_size", hsl, &c.TempWriteSize, "", "Is checked against the other sizes; writes aren't divided here."),
+		nginxconf.Size("proxy_temp_file_write_size", hsl, &c.TempWriteSize, "", "Bounds how much goes to the temporary file at once.").WithoutEffect("writes aren't divided, so the size is only checked against the others"),
 		nginxconf.Each("proxy_pass_header", hsl, nginxconf.Args1, &c.PassHeader, word, "Passes a field on that is hidden by default."),
 		nginxconf.Each("proxy_hide_header", hsl, nginxconf.Args1, &c.HideHeader, word, "Hides a field of responses."),
 		nginxconf.Mask("proxy_ignore_headers", hsl, &c.IgnoreHeaders, []nginxconf.Word[uint32]{
@@ -220,10 +220,7 @@ func (c *Conf) Check(lv *nginxconf.Level) error {
 	if c.MaxTempSize.V != 0 && c.MaxTempSize.V < size {
 		return errors.New(`"proxy_max_temp_file_size" must be equal to zero to disable temporary files usage or must be equal to or greater than the maximum of the value of "proxy_buffer_size" and one of the "proxy_buffers"`)
 	}
-	if err := c.Cached.check(lv); err != nil {
-		return err
-	}
-	return c.SSL.check()
+	return c.Cached.check(lv)
 }
 
 // bind is what proxy_bind says; the zero bind is off.

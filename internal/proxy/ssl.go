@@ -58,8 +58,6 @@ func (c *sslConf) rows() []nginxconf.Directive {
 	}
 }
 
-func (c *sslConf) check() error { return nil }
-
 // clientTLS is how sessions to peers are made.
 type clientTLS struct {
 	conf   *sslConf

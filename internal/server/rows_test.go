@@ -88,21 +88,19 @@ func everyRow(fn func(module string, d *conf.Directive)) {
 // differences are rows that differ from nginx 1.31's on purpose, with the reason.
 func differences() map[string]string {
 	return map[string]string{
-		"user":                       "a user alone is its own group: nobody means nobody nobody",
-		"worker_shutdown_timeout":    "0 is no bound",
-		"worker_rlimit_nofile":       "0 leaves the limit as it is",
-		"types":                      "the table's default is built in, not parsed",
-		"listen":                     "the default depends on who runs the process",
-		"sticky":                     "nginx-sticky-module has it without arguments, too",
-		"userid_service":             "the default is the address that the request came to",
-		"server_name":                "an empty name is made where the server is built",
-		"keepalive_timeout":          "nginx has two: 60s in an upstream, which the table takes for the one of http",
-		"proxy_ssl_name":             "unset, it is the host of proxy_pass or a script's",
-		"proxy_set_header":           "the default fields are built in",
-		"proxy_busy_buffers_size":    "the default follows proxy_buffer_size",
-		"proxy_temp_file_write_size": "the default follows proxy_buffer_size",
-		"error_log":                  "the default follows -e",
-		"log_format":                 "combined is built in",
+		"user":                    "a user alone is its own group: nobody means nobody nobody",
+		"worker_shutdown_timeout": "0 is no bound",
+		"worker_rlimit_nofile":    "0 leaves the limit as it is",
+		"types":                   "the table's default is built in, not parsed",
+		"listen":                  "the default depends on who runs the process",
+		"sticky":                  "nginx-sticky-module has it without arguments, too",
+		"userid_service":          "the default is the address that the request came to",
+		"server_name":             "an empty name is made where the server is built",
+		"keepalive_timeout":       "nginx has two: 60s in an upstream, which the table takes for the one of http",
+		"proxy_ssl_name":          "unset, it is the host of proxy_pass or a script's",
+		"proxy_set_header":        "the default fields are built in",
+		"error_log":               "the default follows -e",
+		"log_format":              "combined is built in",
 	}
 }
 
