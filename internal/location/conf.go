@@ -43,8 +43,6 @@ func (c *Conf) Directives() []nginxconf.Directive {
 		nginxconf.Many("server_name", nginxconf.Server, nginxconf.Args1More, &c.Names, parseNames, "", "Sets the names of a virtual server.").NoInherit(),
 		nginxconf.Custom("internal", nginxconf.Location, nginxconf.NoArgs, &c.Internal, func(*nginxconf.Setting) (bool, error) { return true, nil }, "",
 			"Keeps requests from outside away from a location."),
-		poolSize("connection_pool_size"),
-		poolSize("request_pool_size"),
 		without("Linux has no low-water mark for sending", nginxconf.Custom("send_lowat", nginxconf.HTTPServerLocation, nginxconf.Args1, new(nginxconf.Opt[int64]), parseLowat, "",
 			"Accepted without effect.")),
 		hashSize("server_names_hash_max_size", &c.NamesHashSize, "512"),
@@ -59,24 +57,6 @@ func (c *Conf) Directives() []nginxconf.Directive {
 func without(why string, d nginxconf.Directive) nginxconf.Directive {
 	d.Why = why
 	return d
-}
-
-// poolSize is a row for the size of a memory pool of nginx's, which is checked and has no effect.
-func poolSize(name string) nginxconf.Directive {
-	const unit, least = 16, 112 // as with nginx on 64-bit platforms
-	parse := func(s *nginxconf.Setting) (int64, error) {
-		n, ok := nginxconf.ParseSize(s.Arg(0))
-		switch {
-		case !ok:
-			return 0, nginxconf.Brief("invalid value")
-		case n < least:
-			return 0, fmt.Errorf("the pool size must be no less than %d", least)
-		case n%unit != 0:
-			return 0, fmt.Errorf("the pool size must be a multiple of %d", unit)
-		}
-		return n, nil
-	}
-	return without("memory is the Go runtime's", nginxconf.Custom(name, nginxconf.HTTPServer, nginxconf.Args1, new(nginxconf.Opt[int64]), parse, "", "Accepted without effect."))
 }
 
 func parseLowat(s *nginxconf.Setting) (int64, error) {

@@ -96,7 +96,8 @@ type Core struct {
 	PostponeOutput         nginxconf.Opt[int64]
 	SubrequestOutputBuffer nginxconf.Opt[int64]
 
-	Gzip Gzip
+	Gzip  Gzip
+	Pools Pools
 
 	// Types is what types{} says; nil for nginx's three types.
 	Types       *Types
@@ -165,6 +166,7 @@ func (c *Core) Directives() []nginxconf.Directive {
 		nginxconf.Msec("resolver_timeout", nginxconf.HTTPServerLocation, &c.ResolverTimeout, "30s", "Bounds the time in which a name is resolved."),
 		nginxconf.Size("subrequest_output_buffer_size", nginxconf.HTTPServerLocation, &c.SubrequestOutputBuffer, "8k", "Bounds a subrequest's response that is kept in memory."),
 	}
+	rows = append(rows, c.Pools.directives()...)
 	return append(rows, c.Gzip.directives()...)
 }
 
