@@ -72,7 +72,7 @@
 //
 // What the file lacks of pid, daemon off and error_log (error.log, level info) is
 // given by -g; events { } must be in a whole file. The access log is logs/access.log.
-// limpet doesn't watch the files unless serve has --watch. Everything is stopped at the script's end.
+// The server's time zone is the script's (env TZ=Asia/Tokyo). limpet doesn't watch the files unless serve has --watch. Everything is stopped at the script's end.
 //
 // # Backends
 //

@@ -72,6 +72,9 @@ func serve(r *run, args []string) (string, error) {
 	s := &server{cmd: exec.Command(r.bin.Path, argv...), exited: make(chan struct{})}
 	s.cmd.Dir, s.cmd.Stdout, s.cmd.Stderr = r.work, &s.stderr, &s.stderr
 	s.cmd.WaitDelay = time.Second
+	if tz := r.Getenv("TZ"); tz != "" {
+		s.cmd.Env = append(os.Environ(), "TZ="+tz)
+	}
 	if err := s.cmd.Start(); err != nil {
 		return "", err
 	}
