@@ -49,7 +49,7 @@ func startSite(t testing.TB, http string) *site {
 }
 
 func (s *site) write(http string) {
-	text := "error_log " + s.dir + "error.log info; events { }\nhttp {\nproxy_temp_path " + s.dir + "p; client_body_temp_path " + s.dir + "b; access_log " + s.dir + "access.log;\n" +
+	text := "error_log " + s.dir + "error.log info; events { worker_connections 20000; }\nhttp {\nproxy_temp_path " + s.dir + "p; client_body_temp_path " + s.dir + "b; access_log " + s.dir + "access.log;\n" +
 		strings.ReplaceAll(http, "LISTEN", s.addr) + "\n}\n"
 	if err := os.WriteFile(s.dir+"nginx.conf", []byte(text), 0o600); err != nil {
 		s.t.Fatal(err)
