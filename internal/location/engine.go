@@ -97,7 +97,7 @@ func (e *Engine) locate(r *ngx.Request) ngx.Outcome {
 
 // enter makes a location the request's place and makes the checks that belong to it.
 func (e *Engine) enter(r *ngx.Request, s *ngx.Scope) ngx.Outcome {
-	r.Scope = s
+	r.Scope, r.HandlerLost = s, false
 	n := nodeOf(s)
 	if n.internal && !r.Internal {
 		return ngx.Status(404)
@@ -168,6 +168,10 @@ func (e *Engine) content(r *ngx.Request) ngx.Outcome {
 	}
 	if r.Scope.Handler != nil {
 		return r.Scope.Handler(r)
+	}
+	if r.HandlerLost {
+		r.Logf(errlog.Alert, "no upstream configuration")
+		return ngx.Status(500)
 	}
 	if out := r.DiscardBody(); out != ngx.Next {
 		return out
@@ -291,7 +295,7 @@ func (e *Engine) toNamed(r *ngx.Request, name string) ngx.Outcome {
 		r.Errorf(`could not find named location "%s"`, name)
 		return ngx.Status(500)
 	}
-	r.Scope = s
+	r.Scope, r.HandlerLost = s, false
 	if n := nodeOf(s); n.limit != nil && !n.limit.allows(r.Method) {
 		r.Scope = n.limit.scope
 	}

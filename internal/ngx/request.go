@@ -69,6 +69,9 @@ type Request struct {
 	// PathFree says that `rewrite ... break` set Path, so that it needn't begin with the location's name:
 	// proxy_pass then passes it whole, in place of the URI that it names itself.
 	PathFree bool
+	// HandlerLost says that an `if` with a handler of its own was left for one without, in a location without: there is
+	// nobody to answer, as in nginx.
+	HandlerLost bool
 	// BelowAlias says that Path goes behind the alias of a regular expression's location: try_files found it there.
 	BelowAlias bool
 

@@ -83,6 +83,7 @@ func (b *branch) run(r *ngx.Request, st state) state {
 		return st
 	}
 	if b.scope != nil {
+		r.HandlerLost = b.scope.Handler == nil && (r.HandlerLost || r.Scope.Handler != nil)
 		r.Scope = b.scope
 	}
 	return run(r, b.body, st)
