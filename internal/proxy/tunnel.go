@@ -15,11 +15,14 @@ import (
 // upgrade answers with 101 and joins the two connections until one of them ends.
 func (x *exchange) upgrade() ngx.Outcome {
 	r := x.r
-	if !r.In.Has(ngx.HeaderUpgrade) || !r.IsMain() {
+	switch {
+	case !r.IsMain() || r.Client.HTTP2: // HTTP/2 has no 101: RFC 9113, section 8.6
 		r.Errorf("upstream sent unexpected 101 while %s", whileHead)
 		x.close()
 		x.endTry(502)
 		return ngx.Status(502)
+	case !r.In.Has(ngx.HeaderUpgrade):
+		return x.unasked()
 	}
 	x.guard(nil)
 	if r.SendHead() != nil || r.Flush() != nil {
@@ -40,6 +43,20 @@ func (x *exchange) upgrade() ngx.Outcome {
 	client.Close()
 	x.close()
 	x.endTry(0)
+	return ngx.OK
+}
+
+// unasked answers with a 101 that the client didn't ask for, as nginx does: its head is
+// passed on, nothing of what is behind it, and both connections end.
+func (x *exchange) unasked() ngx.Outcome {
+	r := x.r
+	r.Errorf("upstream sent unexpected 101 while %s", whileHead)
+	x.close()
+	x.endTry(0)
+	r.KeepAlive = false
+	if r.SendHead() != nil || r.Finish() != nil {
+		return ngx.Close
+	}
 	return ngx.OK
 }
 
