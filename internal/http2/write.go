@@ -78,6 +78,7 @@ func (c *Conn) flushLocked() error {
 		}
 		if err != nil {
 			c.end(err)
+			c.tc.Abort() // the reader would wait on, for a client that takes nothing
 		}
 		c.changed.Broadcast()
 	}

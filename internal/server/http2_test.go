@@ -340,3 +340,20 @@ func TestHTTP2ResetFreesUpstream(t *testing.T) {
 		t.Errorf("the peer's connection stays open: %v", err)
 	}
 }
+
+// TestHTTP2ClientThatTakesNothingIsLeft asks for more than the sockets hold, with windows to match, and doesn't read:
+// send_timeout ends the connection.
+func TestHTTP2ClientThatTakesNothingIsLeft(t *testing.T) {
+	s, dir := serveConf(t, `http2 on; send_timeout 100ms;
+		server { listen unix:SOCKET1; root DIR/html; }`)
+	if err := os.WriteFile(dir+"html/big", make([]byte, 8<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, fr := h2frames(t, dir+"s1")
+	fr.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 30})
+	fr.WriteWindowUpdate(0, 1<<30)
+	block := append([]byte{0x82, 0x86, 0x04, 4}, "/big\x41\x01a"...)
+	fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block, EndHeaders: true, EndStream: true})
+	settles(t, "requests not begun", 0, func() int { return 1 - int(s.Stats().Requests.Load()) })
+	settles(t, "connections", 0, func() int { return int(s.Stats().Active.Load()) })
+}
