@@ -175,8 +175,8 @@ func (s *Server) end(c *conn) {
 		s.Log().Printf(errlog.Alert, c.client.ID, "panic: %v\n%s", p, debug.Stack())
 		c.giveBack()
 	}
+	s.Stats.Active.Add(-1) // before the client sees the end, as in nginx
 	c.close()
-	s.Stats.Active.Add(-1)
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()
