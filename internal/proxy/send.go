@@ -157,7 +157,7 @@ func (x *exchange) answered() failure {
 	return failure{}
 }
 
-// piece sends head and n bytes of the body at in[chunkRoom:], and the body's end behind them.
+// piece sends head, x.out or nothing, and n bytes of the body at in[chunkRoom:], and the body's end behind them.
 func (x *exchange) piece(head []byte, n int, end bool) failure {
 	if n > 0 {
 		x.bodySent = true
@@ -165,6 +165,11 @@ func (x *exchange) piece(head []byte, n int, end bool) failure {
 	p := x.in[chunkRoom : chunkRoom+n]
 	if x.bodyChunked {
 		p = frame(x.in, chunkRoom, n, end)
+	}
+	if len(head) > 0 && len(p) > 0 { // what came together goes on together, with one call
+		both := append(x.out, p...)
+		x.out = both[:len(x.out)]
+		head, p = both, nil
 	}
 	sent, err := x.link.Conn.WriteUnlessAnswered(head, p)
 	x.sent += int64(sent)

@@ -172,6 +172,28 @@ func TestStreamedBodyArrivesWhole(t *testing.T) {
 	}
 }
 
+// The beginning of a streamed body that came with the head goes on with it, in one piece.
+func TestStreamedBodyBeginsWithTheHead(t *testing.T) {
+	for name, c := range map[string]struct{ request, want string }{
+		"length":  {"Content-Length: 9\r\n\r\nsome", "\r\n\r\nsome"},
+		"chunked": {"Transfer-Encoding: chunked\r\n\r\n4\r\nsome\r\n", "\r\n\r\n4\r\nsome\r\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := make(chan string, 1)
+			dial := proxied(t, "proxy_request_buffering off; location / { proxy_pass http://BACKEND; }", func(conn net.Conn) {
+				buf := make([]byte, 4096)
+				n, _ := conn.Read(buf)
+				got <- string(buf[:n])
+				fmt.Fprint(conn, "HTTP/1.1 204 No Content\r\n\r\n")
+			})
+			fmt.Fprintf(dial(), "POST / HTTP/1.1\r\nHost: x\r\n%s", c.request)
+			if g := <-got; !strings.HasSuffix(g, c.want) {
+				t.Errorf("the peer's first read gave %q", g)
+			}
+		})
+	}
+}
+
 // BenchmarkProxied is a request passed on over kept connections on both sides; in steady state it doesn't allocate.
 func BenchmarkProxied(b *testing.B) {
 	const get = "GET /path?a=b HTTP/1.1\r\nHost: example.com\r\nUser-Agent: test\r\nAccept: */*\r\nCookie: a=b\r\n\r\n"
