@@ -32,7 +32,7 @@ func showVersion(o *options, l layout) {
 		if pid := l.defaults["pid"]; pid != "" {
 			fmt.Fprintf(w, " --pid-path=%s", pid)
 		}
-		fmt.Fprintf(w, " %s\n", server.Features())
+		fmt.Fprintf(w, " --build=limpet %s\n", server.Features())
 	}
 }
 
