@@ -176,7 +176,13 @@ func (b *headerBlock) more(c *Conn, fragment []byte, ended bool) error {
 	return nil
 }
 
+// hpackError ends the connection for a block that can't be decoded; its stream is the last one of which GOAWAY tells.
 func (c *Conn) hpackError(err error) error {
+	if c.block.s != nil {
+		c.mu.Lock()
+		c.lastID = c.block.id
+		c.mu.Unlock()
+	}
 	if errors.Is(err, hpack.ErrStringLength) {
 		c.log("client sent too large header field")
 		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)

@@ -234,8 +234,8 @@ func h2frames(t *testing.T, socket string) (net.Conn, *http2.Framer) {
 	return nc, fr
 }
 
-// expectGoAway reads frames until GOAWAY.
-func expectGoAway(t *testing.T, fr *http2.Framer, code http2.ErrCode) {
+// expectGoAway reads frames until GOAWAY and returns the last stream that it names.
+func expectGoAway(t *testing.T, fr *http2.Framer, code http2.ErrCode) (last uint32) {
 	t.Helper()
 	for {
 		f, err := fr.ReadFrame()
@@ -246,7 +246,7 @@ func expectGoAway(t *testing.T, fr *http2.Framer, code http2.ErrCode) {
 			if g.ErrCode != code {
 				t.Errorf("GOAWAY with %v, want %v", g.ErrCode, code)
 			}
-			return
+			return g.LastStreamID
 		}
 	}
 }
@@ -258,19 +258,20 @@ func TestHTTP2ConnectionErrors(t *testing.T) {
 		name string
 		send func(fr *http2.Framer)
 		code http2.ErrCode
+		last uint32
 	}{
-		{"DATA on an idle stream", func(fr *http2.Framer) { fr.WriteData(1, true, []byte("x")) }, http2.ErrCodeProtocol},
-		{"WINDOW_UPDATE overflow", func(fr *http2.Framer) { fr.WriteWindowUpdate(0, 1<<31-1) }, http2.ErrCodeFlowControl},
+		{"DATA on an idle stream", func(fr *http2.Framer) { fr.WriteData(1, true, []byte("x")) }, http2.ErrCodeProtocol, 0},
+		{"WINDOW_UPDATE overflow", func(fr *http2.Framer) { fr.WriteWindowUpdate(0, 1<<31-1) }, http2.ErrCodeFlowControl, 0},
 		{"HEADERS on an even stream", func(fr *http2.Framer) {
 			fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 2, BlockFragment: []byte{0x82, 0x86, 0x84}, EndHeaders: true, EndStream: true})
-		}, http2.ErrCodeProtocol},
+		}, http2.ErrCodeProtocol, 0},
 		{"a frame between HEADERS and CONTINUATION", func(fr *http2.Framer) {
 			fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte{0x82}})
 			fr.WritePing(false, [8]byte{})
-		}, http2.ErrCodeProtocol},
+		}, http2.ErrCodeProtocol, 0},
 		{"a block that can't be decoded", func(fr *http2.Framer) {
 			fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte{0xfe, 0xff}, EndHeaders: true, EndStream: true})
-		}, http2.ErrCodeCompression},
+		}, http2.ErrCodeCompression, 1},
 		{"an endless header", func(fr *http2.Framer) {
 			fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte{0x82}})
 			for range 200 {
@@ -278,12 +279,14 @@ func TestHTTP2ConnectionErrors(t *testing.T) {
 					return
 				}
 			}
-		}, http2.ErrCodeEnhanceYourCalm},
+		}, http2.ErrCodeEnhanceYourCalm, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, fr := h2frames(t, dir+"s1")
 			c.send(fr)
-			expectGoAway(t, fr, c.code)
+			if last := expectGoAway(t, fr, c.code); last != c.last {
+				t.Errorf("GOAWAY names stream %d as the last one, want %d", last, c.last)
+			}
 		})
 	}
 }
