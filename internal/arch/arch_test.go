@@ -22,7 +22,7 @@ const policy = `
 nginxconf, internal/rx, internal/errlog, internal/tcp, internal/openssl
 internal/resolver
 internal/ngx
-internal/certs
+internal/certs, internal/ocsp
 upstream
 sticky, healthcheck
 internal/http1, internal/location, internal/*
