@@ -2,6 +2,7 @@ package server
 
 import (
 	"bufio"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -13,10 +14,14 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/crypto/ocsp"
 )
 
 // issue makes NAME.crt and NAME.key in dir, signed by ca, or by itself when ca is nil.
@@ -229,5 +234,45 @@ func BenchmarkTLSRequest(b *testing.B) {
 		if n, err := c.Read(answer); err != nil || !strings.HasSuffix(string(answer[:n]), "ok") {
 			b.Fatalf("%q, %v", answer[:n], err)
 		}
+	}
+}
+
+// TestOCSPHoldsForResumedSessions revokes a certificate between two requests: the second one, of the session resumed, is refused.
+func TestOCSPHoldsForResumedSessions(t *testing.T) {
+	s, dir, ca := serveTLS(t)
+	own := issue(t, dir, "client", ca)
+	var revoked atomic.Bool
+	asked := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		answer := ocsp.Response{Status: ocsp.Good, SerialNumber: own.Leaf.SerialNumber, ThisUpdate: time.Now()}
+		if revoked.Load() {
+			answer.Status, answer.RevokedAt = ocsp.Revoked, time.Now()
+		}
+		der, err := ocsp.CreateResponse(ca.Leaf, ca.Leaf, answer, ca.PrivateKey.(crypto.Signer))
+		if err != nil {
+			t.Error(err)
+		}
+		w.Header().Set("Content-Type", "application/ocsp-response")
+		w.Write(der)
+	}))
+	defer asked.Close()
+	writeConf(t, dir, `server { listen unix:SOCKET1 ssl; ssl_certificate one.test.crt; ssl_certificate_key one.test.key;
+		ssl_verify_client on; ssl_client_certificate ca.crt; ssl_ocsp on; ssl_ocsp_responder `+asked.URL+`;
+		return 200 "$ssl_session_reused $ssl_client_verify"; }`)
+	if _, err := s.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	cfg := &tls.Config{ServerName: "one.test", Certificates: []tls.Certificate{*own}, ClientSessionCache: tls.NewLRUClientSessionCache(4)}
+	for _, want := range []string{". SUCCESS", "r SUCCESS"} {
+		if _, status, body := ask(t, dir+"s1", cfg, "one.test"); status != 200 || body != want {
+			t.Errorf("got %d %s, want %s", status, body, want)
+		}
+	}
+	revoked.Store(true)
+	if _, status, body := ask(t, dir+"s1", cfg, "one.test"); status != 400 || !strings.Contains(body, "The SSL certificate error") {
+		t.Errorf("revoked: got %d %s", status, body)
+	}
+	asked.Close()
+	if _, status, _ := ask(t, dir+"s1", cfg, "one.test"); status != 400 {
+		t.Errorf("without a responder: got %d", status)
 	}
 }

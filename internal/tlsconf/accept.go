@@ -72,6 +72,7 @@ type session struct {
 	id     []byte // made by the server, kept over resumption
 	result openssl.Result
 	chain  []*x509.Certificate // verified, to the root
+	status string              // why OCSP refuses the client's certificate; "" for not
 }
 
 // hello is what is kept of a client's first message.
@@ -100,6 +101,9 @@ func (a *acceptor) Handshake(c *ngx.Client, ep *ngx.Endpoint) bool {
 		c.Conn.SetRecordSize(int(size))
 	}
 	c.TLS = c.Conn.TLS()
+	if !s.askOCSP(core.ErrorLog) {
+		return false
+	}
 	c.HTTP2 = c.TLS.NegotiatedProtocol == "h2"
 	return true
 }
@@ -166,6 +170,9 @@ func (s *session) choose(info *tls.ClientHelloInfo) (*tls.Config, error) {
 		}
 		cfg.Certificates = list
 	}
+	if s.server.staples != nil {
+		s.server.staples.attach(cfg, info)
+	}
 	return cfg, nil
 }
 
@@ -213,6 +220,11 @@ func (a *acceptor) Refuse(r *ngx.Request) int {
 		r.Infof("client sent no required SSL certificate while reading client request headers")
 		a.sessions.forget(s.id)
 		return 496
+	}
+	if s.status != "" {
+		r.Infof("client SSL certificate verify error: %s while reading client request headers", s.status)
+		a.sessions.forget(s.id)
+		return 495
 	}
 	return 0
 }

@@ -31,6 +31,13 @@ const (
 	verifyOptionalNoCA
 )
 
+// Words of ssl_ocsp.
+const (
+	ocspOff = iota
+	ocspOn
+	ocspLeaf
+)
+
 // Conf is the module's configuration at one level.
 type Conf struct {
 	Inheritable      conf.Opt[bool]
@@ -53,6 +60,11 @@ type Conf struct {
 	SessionTimeout   conf.Opt[time.Duration]
 	Stapling         conf.Opt[bool]
 	StaplingFile     conf.Opt[string]
+	StaplingURL      conf.Opt[string]
+	StaplingVerify   conf.Opt[bool]
+	OCSP             conf.Opt[int]
+	OCSPResponder    conf.Opt[string]
+	OCSPCache        conf.Opt[sessionCache]
 	Commands         conf.List[openssl.Command]
 	RejectHandshake  conf.Opt[bool]
 	ticketKeys       []*ticketKey // of TicketKeys, by Check
@@ -61,7 +73,6 @@ type Conf struct {
 // Directives lists the directives of the module.
 func (c *Conf) Directives() []conf.Directive {
 	const in = conf.HTTPServer
-	const fetched = "OCSP responses aren't fetched; ssl_stapling_file sends one"
 	return []conf.Directive{
 		conf.Flag("ssl_object_cache_inheritable", conf.Main, &c.Inheritable, "on", "Keeps certificates, keys and lists over a reload while their files are the same by inode and time."),
 		conf.Each("ssl_certificate", in, conf.Args1, &c.Certificates, certs.ParseFile, "Names a file with a certificate and its chain; several for several kinds of keys."),
@@ -87,8 +98,12 @@ func (c *Conf) Directives() []conf.Directive {
 		path("ssl_crl", in, &c.CRL, "Names a file of revoked certificates."),
 		conf.Flag("ssl_stapling", in, &c.Stapling, "off", "Sends OCSP responses with certificates."),
 		path("ssl_stapling_file", in, &c.StaplingFile, "Names a file with the OCSP response."),
-		conf.Accepted("ssl_stapling_responder", in, conf.Args1, fetched),
-		without(conf.Flag("ssl_stapling_verify", in, new(conf.Opt[bool]), "", "Accepted without effect."), fetched),
+		conf.Str("ssl_stapling_responder", in, &c.StaplingURL, "", "Names the OCSP responder in place of those that certificates name."),
+		conf.Flag("ssl_stapling_verify", in, &c.StaplingVerify, "off", "Verifies OCSP responses before they are sent."),
+		conf.Enum("ssl_ocsp", in, &c.OCSP, []conf.Word[int]{{Name: "off", Value: ocspOff}, {Name: "on", Value: ocspOn}, {Name: "leaf", Value: ocspLeaf}}, "off",
+			"Asks OCSP responders about clients' certificates."),
+		conf.Str("ssl_ocsp_responder", in, &c.OCSPResponder, "", "Names the OCSP responder in place of those that certificates name."),
+		conf.Custom("ssl_ocsp_cache", in, conf.Args1, &c.OCSPCache, parseOCSPCache, "off", "Sets where what OCSP responders said is kept."),
 		without(conf.Flag("ssl_early_data", in, new(conf.Opt[bool]), "", "Accepted without effect."), "the Go TLS library takes no early data; clients send it again behind the handshake"),
 		conf.Each("ssl_conf_command", in, conf.Args2, &c.Commands, certs.ParseCommand, "Runs a configuration command of OpenSSL."),
 		conf.Flag("ssl_reject_handshake", in, &c.RejectHandshake, "off", "Refuses handshakes of the server's names."),
@@ -149,6 +164,25 @@ type sessionCache struct {
 	Builtin bool
 	Zone    string // of shared:NAME:SIZE
 	Size    int64  // bytes
+}
+
+// parseOCSPCache parses off or shared:NAME:SIZE.
+func parseOCSPCache(s *conf.Setting) (c sessionCache, err error) {
+	arg := s.Arg(0)
+	if arg == "off" {
+		return c, nil
+	}
+	bad := fmt.Errorf(`invalid OCSP cache "%s"`, arg)
+	rest, shared := strings.CutPrefix(arg, "shared:")
+	name, text, ok := strings.Cut(rest, ":")
+	size, isSize := conf.ParseSize(text)
+	if !shared || !ok || name == "" || !isSize {
+		return c, bad
+	}
+	if size < 8*4096 {
+		return c, fmt.Errorf(`OCSP cache "%s" is too small`, arg)
+	}
+	return sessionCache{Zone: name, Size: size}, nil
 }
 
 func parseSessionCache(s *conf.Setting) (sessionCache, error) {

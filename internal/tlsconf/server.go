@@ -21,6 +21,8 @@ type server struct {
 	dynamic bool
 	reject  bool
 	store   *openssl.Store // nil unless clients are verified
+	ocsp    *ocspCheck     // nil without ssl_ocsp
+	staples *staples       // nil unless responses are fetched
 	// context tells sessions apart that may not be resumed under each other's server.
 	context [sha256.Size]byte
 }
@@ -55,7 +57,7 @@ func buildAll(b *ngx.Build) error {
 			if lv.Context != conf.Server {
 				continue
 			}
-			s, err := newServer(b, conf.Of[*Conf](lv))
+			s, err := newServer(b, lv)
 			if err != nil {
 				return conf.Errorf("", 0, "%s", err)
 			}
@@ -68,7 +70,8 @@ func buildAll(b *ngx.Build) error {
 }
 
 // newServer makes the settings of a server; nil when it has no certificate and doesn't reject handshakes either.
-func newServer(b *ngx.Build, c *Conf) (*server, error) {
+func newServer(b *ngx.Build, lv *conf.Level) (*server, error) {
+	c := conf.Of[*Conf](lv)
 	list := c.Certificates.V
 	if len(list) > len(c.Keys.V) {
 		return nil, fmt.Errorf(`no "ssl_certificate_key" is defined for certificate "%s"`, list[len(list)-1].Raw)
@@ -91,7 +94,10 @@ func newServer(b *ngx.Build, c *Conf) (*server, error) {
 	if err := s.verification(b); err != nil {
 		return nil, err
 	}
-	if err := s.staple(b); err != nil {
+	if err := s.checkByOCSP(b, lv); err != nil {
+		return nil, err
+	}
+	if err := s.staple(b, lv); err != nil {
 		return nil, err
 	}
 	return s, s.commands(b)

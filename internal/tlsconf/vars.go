@@ -125,6 +125,9 @@ func clientVerify(b []byte, s *session) []byte {
 	if s.result != openssl.OK {
 		return append(append(b, "FAILED:"...), s.result.String()...)
 	}
+	if s.status != "" {
+		return append(append(b, "FAILED:"...), s.status...)
+	}
 	return append(b, "SUCCESS"...)
 }
 

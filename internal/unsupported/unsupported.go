@@ -58,7 +58,7 @@ func Handlers() []string {
 // Guards returns the directives that keep requests out and that limpet doesn't do.
 func Guards() []string {
 	return []string{"DeniedUrl", "SecRulesEnabled", "auth_digest", "auth_jwt", "auth_jwt_require", "auth_ldap", "auth_oidc", "auth_pam", "auth_spnego",
-		"js_access", "modsecurity", "ssl_ocsp"}
+		"js_access", "modsecurity"}
 }
 
 // Module returns the module; on is --unsupported=warn, others are the modules that are there.
