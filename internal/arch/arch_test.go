@@ -61,6 +61,7 @@ expvar:
 const variables = `
 upstream bounds # a table, never written
 nginxconf dropWrappers # takes types out of gonginx's global tables, once
+internal/http2 staticTable # a table, never written
 internal/http1 aborted # its address is a mark, never written
 internal/http1 exchanges # a pool; holds no state between requests
 internal/ngx clockCache # the time as text, for one second

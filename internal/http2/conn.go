@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 
 	"limpet/internal/errlog"
 	"limpet/internal/ngx"
@@ -39,7 +38,7 @@ type Conn struct {
 	// the reader's
 	fr         *http2.Framer
 	in         *bufio.Reader
-	hpack      *hpack.Decoder
+	hpack      *decoder
 	block      headerBlock
 	lastID     uint32 // of the streams that were taken
 	seenID     uint32 // of the streams that the client opened
@@ -91,7 +90,7 @@ func New(c *ngx.Client, ep *ngx.Endpoint, stats *ngx.Stats) *Conn {
 	co.fr = http2.NewFramer(nil, co.in)
 	co.fr.SetReuseFrames()
 	co.fr.SetMaxReadFrameSize(maxReadFrame)
-	co.hpack = hpack.NewDecoder(4096, co.field)
+	co.hpack = newDecoder(co.field)
 	return co
 }
 

@@ -2,12 +2,10 @@ package http2
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"time"
 
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 
 	"limpet/internal/http1"
 	"limpet/internal/ngx"
@@ -144,8 +142,8 @@ func (b *headerBlock) more(c *Conn, fragment []byte, ended bool) error {
 		}
 	}
 	// A field that isn't complete waits in the decoder, whose bound is that of a field.
-	c.hpack.SetMaxStringLength(int(c.core.LargeClientHeaderBuffers.V.Size))
-	if _, err := c.hpack.Write(fragment); err != nil {
+	c.hpack.limit = int(c.core.LargeClientHeaderBuffers.V.Size)
+	if err := c.hpack.write(fragment); err != nil {
 		return c.hpackError(err)
 	}
 	if b.tooLarge {
@@ -155,7 +153,7 @@ func (b *headerBlock) more(c *Conn, fragment []byte, ended bool) error {
 	if !ended {
 		return nil
 	}
-	if err := c.hpack.Close(); err != nil {
+	if err := c.hpack.end(); err != nil {
 		c.log("client sent header block with incorrect length")
 		return http2.ConnectionError(http2.ErrCodeFrameSize)
 	}
@@ -183,7 +181,7 @@ func (c *Conn) hpackError(err error) error {
 		c.lastID = c.block.id
 		c.mu.Unlock()
 	}
-	if errors.Is(err, hpack.ErrStringLength) {
+	if err == errString {
 		c.log("client sent too large header field")
 		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
 	}
@@ -191,36 +189,36 @@ func (c *Conn) hpackError(err error) error {
 	return http2.ConnectionError(http2.ErrCodeCompression)
 }
 
-// field takes a decoded field of the block at hand.
-func (c *Conn) field(f hpack.HeaderField) {
+// field takes a decoded field of the block at hand. The strings are valid during the call alone.
+func (c *Conn) field(name, value string) {
 	b := &c.block
 	core := c.core
-	b.size += len(f.Name) + len(f.Value)
+	b.size += len(name) + len(value)
 	limit := core.LargeClientHeaderBuffers.V
 	if b.tooLarge = b.tooLarge || int64(b.size) > limit.Size*int64(limit.Num); b.tooLarge || b.s == nil || b.err != nil {
 		return
 	}
-	b.err = b.s.field(f, core)
+	b.err = b.s.field(name, value, core)
 }
 
 // field takes a field of the request's header.
-func (s *stream) field(f hpack.HeaderField, core *ngx.Core) error {
+func (s *stream) field(text, content string, core *ngx.Core) error {
 	r := &s.r
-	valid, err := validField(f, core.UnderscoresInHeaders.V)
+	valid, err := validField(text, content, core.UnderscoresInHeaders.V)
 	if err != nil {
 		return err
 	}
-	if f.Name[0] == ':' {
-		return s.pseudo(f.Name, f.Value)
+	if text[0] == ':' {
+		return s.pseudo(text, content)
 	}
 	if !valid && core.IgnoreInvalidHeaders.V {
-		r.Infof(`client sent invalid header: "%s"`, f.Name)
+		r.Infof(`client sent invalid header: "%s"`, text)
 		return nil
 	}
 	if s.fields++; s.fields > core.MaxHeaders.V {
 		return bad("client sent too many header lines")
 	}
-	name, value := r.CopyString(f.Name), r.CopyString(f.Value)
+	name, value := r.CopyString(text), r.CopyString(content)
 	field := ngx.Field{Name: name, Value: value, ID: ngx.HeaderIDOf(name)}
 	switch field.ID {
 	case ngx.HeaderCookie: // they become one, RFC 9113 section 8.2.3
@@ -308,24 +306,24 @@ func (s *stream) pseudo(name, value string) error {
 }
 
 // validField checks the bytes of a field as nginx does; valid is false for a name that may be ignored.
-func validField(f hpack.HeaderField, underscores bool) (valid bool, err error) {
-	if f.Name == "" {
+func validField(name, value string, underscores bool) (valid bool, err error) {
+	if name == "" {
 		return false, bad("client sent zero header name length")
 	}
 	valid = true
-	for i := range len(f.Name) {
-		switch c := f.Name[i]; {
+	for i := range len(name) {
+		switch c := name[i]; {
 		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '_' && underscores, c == ':' && i == 0:
 		case c <= ' ', c == 0x7f, c == ':', 'A' <= c && c <= 'Z':
-			return false, bad(`client sent invalid header name: "%s"`, f.Name)
+			return false, bad(`client sent invalid header name: "%s"`, name)
 		default:
 			valid = false
 		}
 	}
-	for i := range len(f.Value) {
-		switch f.Value[i] {
+	for i := range len(value) {
+		switch value[i] {
 		case 0, '\n', '\r':
-			return false, bad(`client sent header "%s" with invalid value: "%s"`, f.Name, f.Value)
+			return false, bad(`client sent header "%s" with invalid value: "%s"`, name, value)
 		}
 	}
 	return valid, nil
