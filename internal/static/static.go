@@ -1,8 +1,11 @@
 package static
 
 import (
+	"io"
 	"strconv"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"limpet/internal/errlog"
 	"limpet/internal/ngx"
@@ -98,18 +101,41 @@ func send(r *ngx.Request, f *file, name []byte, encoding string) ngx.Outcome {
 	if r.SendHead() != nil {
 		return ngx.Close
 	}
-	if f.size > 0 && !r.HeaderOnly {
-		file := f.osFile(name)
-		err := r.SendFile(file, 0, f.size)
-		file.Close()
-		if err != nil {
-			return ngx.Close
-		}
+	if f.size > 0 && !r.HeaderOnly && f.body(r, name) != nil {
+		return ngx.Close
 	}
 	if r.Finish() != nil {
 		return ngx.Close
 	}
 	return ngx.OK
+}
+
+// smallFile is up to what size a file is read by one call: to make an os.File of it costs two more.
+const smallFile = 4 << 10
+
+// body sends the file and closes it.
+func (f *file) body(r *ngx.Request, name []byte) error {
+	if !f.plain || f.size > smallFile {
+		file := f.osFile(name)
+		defer file.Close()
+		return r.SendFile(file, 0, f.size)
+	}
+	defer f.close()
+	buf := r.Alloc(int(f.size))
+	for n := 0; n < len(buf); {
+		m, err := unix.Pread(f.fd, buf[n:], int64(n))
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			r.Critf(`pread() "%s" failed %s`, name, errlog.Errno(err))
+			return err
+		case m == 0:
+			r.Critf(`file "%s" was truncated while it was sent`, name)
+			return io.ErrUnexpectedEOF
+		}
+		n += max(m, 0)
+	}
+	return r.Write(buf)
 }
 
 // setETag adds the ETag field: time of the last change and size, in hexadecimal.
