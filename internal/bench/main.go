@@ -1,7 +1,7 @@
 // Command bench compares limpet with nginx (and haproxy, where it is installed)
 // on this machine, side by side in one run: the same configuration, the same
 // backend, the same load, taking turns. The figure is CPU time a request, user and
-// system of the whole process tree, and the result is a table of ratios.
+// system of the whole process tree, the median of the turns, and the result is a table of ratios.
 //
 //	make bench                      all rows
 //	go run ./internal/bench -row proxy,seed -seconds 5 -rounds 3
@@ -34,8 +34,8 @@ func main() {
 	flag.StringVar(&o.limpet, "limpet", "bin/limpet", "the binary to measure")
 	flag.StringVar(&o.nginx, "nginx", "/usr/sbin/nginx", "the nginx to compare with")
 	flag.StringVar(&o.rows, "row", "", "rows to run, parted by commas; all when empty")
-	flag.IntVar(&o.seconds, "seconds", 3, "length of one turn")
-	flag.IntVar(&o.rounds, "rounds", 4, "turns each")
+	flag.IntVar(&o.seconds, "seconds", 2, "length of one turn")
+	flag.IntVar(&o.rounds, "rounds", 7, "turns each")
 	flag.IntVar(&o.connections, "c", 64, "client connections")
 	flag.StringVar(&o.profile, "profile", "", "file for a CPU profile of limpet (through LIMPET_PROFILE)")
 	flag.Parse()
@@ -86,6 +86,8 @@ type row struct {
 	scheme      string
 	lua         bool
 	flags       []string // of limpet alone
+	// tool loads the server; nil: wrk.
+	tool func(o *options, url string) (requests int, trouble string, err error)
 }
 
 // rows lists the comparisons.
@@ -103,6 +105,8 @@ func rows() []row {
 			conf: group + `server { listen 127.0.0.1:PORT; location / { proxy_pass http://b; } }`},
 		{name: "tls", title: "proxy, 128 bytes, TLS keep-alive", target: "<= 0.75", run: compare, path: "/128", scheme: "https",
 			conf: group + `server { listen 127.0.0.1:PORT ssl; ssl_certificate cert.pem; ssl_certificate_key key.pem; location / { proxy_pass http://b; } }`},
+		{name: "http2", title: "proxy, 128 bytes, HTTP/2", run: compare, path: "/128", tool: h2load,
+			conf: group + `keepalive_requests 1000000000; server { listen 127.0.0.1:PORT http2; location / { proxy_pass http://b; } }`},
 		{name: "return", title: "return 200", run: compare, path: "/", conf: `server { listen 127.0.0.1:PORT; location / { return 200 "hello\n"; } }`},
 		{name: "static", title: "static file, 1 KiB", run: compare, path: "/1k", conf: `server { listen 127.0.0.1:PORT; root .; }`},
 		{name: "sticky", title: "sticky cookie on top of proxy", target: "<= 1 us", run: stickyCost, path: "/128", conf: group},
