@@ -246,15 +246,24 @@ func (c *Conn) start(s *stream) {
 	c.streamsDone.Add(1)
 	go func() {
 		defer c.streamsDone.Done()
-		defer c.ended(s)
-		defer func() {
-			if p := recover(); p != nil {
-				c.stats.Panics.Add(1)
-				c.core.ErrorLog.Printf(errlog.Alert, c.client.ID, "panic: %v\n%s", p, debug.Stack())
-			}
-		}()
-		s.run()
+		whole := c.run(s)
+		c.ended(s)
+		if whole {
+			s.release()
+		}
 	}()
+}
+
+// run serves a stream's request. False says that it panicked.
+func (c *Conn) run(s *stream) (whole bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.stats.Panics.Add(1)
+			c.core.ErrorLog.Printf(errlog.Alert, c.client.ID, "panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	s.run()
+	return true
 }
 
 // ended takes a stream out whose goroutine has ended.

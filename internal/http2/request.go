@@ -340,7 +340,7 @@ func (c *Conn) begin(s *stream, err error) {
 	c.lastID = s.id
 	c.requests++
 	c.client.Requests = c.requests
-	s.client.Requests = c.requests
+	s.r.Client.Requests = c.requests
 	c.streams[s.id] = s
 	if c.requests >= c.core.KeepAliveRequests.V || time.Since(c.client.Start) > c.core.KeepAliveTime.V {
 		c.sendGoAway(http2.ErrCodeNo)

@@ -3,6 +3,7 @@ package http2
 import (
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -11,20 +12,25 @@ import (
 	"limpet/internal/tcp"
 )
 
-// stream is a request and its answer. It implements ngx.Wire.
+// stream is a request and its answer, with memory from a pool. It implements ngx.Wire.
 type stream struct {
+	r     ngx.Request
+	block []byte // header block to be sent
+	pend  []byte // of the body; the last piece waits for the end
+	in    []byte // of the request's body; in[at:] is unread; guarded by c.mu
+	streamState
+}
+
+// streamState is what begins anew with each stream.
+type streamState struct {
 	c         *Conn
 	id        uint32
-	r         ngx.Request
-	client    ngx.Client // the connection's, for modules to change
 	refused   error
 	scheme    []byte
 	authority bool // :authority was sent
 	fields    int
 
 	// the writer's, no lock
-	block   []byte // header block to be sent
-	pend    []byte // of the body; the last piece waits for the end
 	headLen int64
 	sent    int64 // head and body
 	hasHead bool
@@ -32,7 +38,6 @@ type stream struct {
 	// guarded by c.mu
 	sendWindow int64
 	recvWindow int64
-	in         []byte // in[at:] is unread
 	at         int
 	received   int64
 	hadBody    bool // a DATA frame came
@@ -50,15 +55,23 @@ type stream struct {
 	total      int64 // of the body that came
 	declared   int64 // by Content-Length; -1: not
 	misfit     bool  // it isn't as long as declared
+	timed      bool  // a timer was started, which may still be about to look at the stream
 }
 
+func newStreamMemory() any { return new(stream) }
+
+var streams = sync.Pool{New: newStreamMemory}
+
 func (c *Conn) newStream(id uint32) *stream {
-	s := &stream{c: c, id: id, client: *c.client, sendWindow: c.initWindow, recvWindow: min(c.conf.PrereadSize.V, maxWindow), declared: -1}
+	s := streams.Get().(*stream)
+	s.streamState = streamState{c: c, id: id, sendWindow: c.initWindow, recvWindow: min(c.conf.PrereadSize.V, maxWindow), declared: -1}
+	client := new(ngx.Client) // the connection's, for modules to change
+	*client = *c.client
+	client.Stream = s
 	r := &s.r
-	r.Client, r.Wire, r.Engine = &s.client, s, c.ep.Engine
+	r.Client, r.Wire, r.Engine = client, s, c.ep.Engine
 	r.Reset()
 	r.Main = r
-	s.client.Stream = s
 	r.Start = time.Now()
 	r.Proto = ngx.HTTP20
 	r.Scheme = "http"
@@ -67,6 +80,21 @@ func (c *Conn) newStream(id uint32) *stream {
 	}
 	c.ep.Begin(r)
 	return s
+}
+
+// release gives the memory of a stream back that has ended.
+func (s *stream) release() {
+	if s.timed {
+		return
+	}
+	s.r.Reset()
+	s.r.Client, s.r.Wire, s.r.Engine, s.r.Main = nil, nil, nil, nil
+	s.streamState = streamState{}
+	s.block, s.pend, s.in = s.block[:0], s.pend[:0], s.in[:0]
+	if cap(s.in) > pendSize {
+		s.in = nil
+	}
+	streams.Put(s)
 }
 
 // run serves the request.
@@ -223,7 +251,7 @@ func (s *stream) open(r *ngx.Request) {
 
 // timer sets late after d and wakes the waits. c.mu is held.
 func (s *stream) timer(d time.Duration) *time.Timer {
-	s.late = false
+	s.late, s.timed = false, true
 	return time.AfterFunc(d, func() {
 		s.c.mu.Lock()
 		s.late = true
@@ -239,7 +267,7 @@ func (s *stream) Discard(*ngx.Request) error {
 	defer c.mu.Unlock()
 	s.dropped = true
 	c.credit(len(s.in) - s.at)
-	s.in, s.at = nil, 0
+	s.in, s.at = s.in[:0], 0
 	return c.flushLocked()
 }
 
@@ -291,7 +319,7 @@ func (s *stream) Write(r *ngx.Request, p []byte) error {
 	if r.HeaderOnly || len(p) == 0 {
 		return nil
 	}
-	if s.pend == nil {
+	if cap(s.pend) == 0 {
 		s.pend = make([]byte, 0, max(pendSize, min(s.chunk(), 64<<10)))
 	}
 	for len(p) > 0 {
@@ -361,7 +389,7 @@ func (s *stream) push(r *ngx.Request, flush, end bool) error {
 		s.headLen += int64(len(t)) + 9
 		s.outClosed = true
 	}
-	if c.flushLocked() != nil && !s.outClosed {
+	if c.flushTogether() != nil && !s.outClosed {
 		return s.failed(r)
 	}
 	return nil
@@ -461,7 +489,7 @@ func (s *stream) SendFile(r *ngx.Request, f *os.File, off, n int64) error {
 	if r.HeaderOnly {
 		return nil
 	}
-	if s.pend == nil {
+	if cap(s.pend) == 0 {
 		s.pend = make([]byte, 0, max(pendSize, min(s.chunk(), 64<<10)))
 	}
 	for n > 0 {

@@ -2,6 +2,7 @@ package http2
 
 import (
 	"encoding/binary"
+	"runtime"
 	"strconv"
 	"time"
 	"unsafe"
@@ -89,6 +90,19 @@ func (c *Conn) flushLocked() error {
 	c.writing = false
 	c.changed.Broadcast()
 	return c.gone
+}
+
+// flushTogether is flushLocked behind the goroutines that can run: what other streams of the connection have to send goes
+// along. mu is held, and released meanwhile.
+func (c *Conn) flushTogether() error {
+	if c.running > 1 && !c.writing {
+		c.writing = true
+		c.mu.Unlock()
+		runtime.Gosched()
+		c.mu.Lock()
+		c.writing = false
+	}
+	return c.flushLocked()
 }
 
 // appendInt appends an integer with a prefix of n bits, RFC 7541 section 5.1.
