@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"limpet/internal/ngx"
+	"limpet/internal/tcp"
 	"limpet/nginxconf"
 	"limpet/upstream"
 )
@@ -81,6 +82,16 @@ func startBackend(b *testing.B) int {
 	return port
 }
 
+// dialing gives the prober real connections.
+func dialing(b *testing.B, build *ngx.Build) {
+	poller, err := tcp.NewPoller()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { poller.Close() })
+	Of(build).prober.dial = poller.Dial
+}
+
 func processorTime() time.Duration {
 	var u syscall.Rusage
 	syscall.Getrusage(syscall.RUSAGE_SELF, &u)
@@ -108,6 +119,7 @@ func BenchmarkPeers(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
+			dialing(b, build)
 			build.Start()
 			time.Sleep(2 * time.Second)
 			count := func() (n int64) {
@@ -140,6 +152,7 @@ func BenchmarkProbe(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	dialing(b, build)
 	s := Of(build)
 	s.prober.checks = s
 	x, t := newExchange(), s.tasks[0].targets()[0]
