@@ -131,7 +131,7 @@ func (c *Conf) Directives() []nginxconf.Directive {
 	return []nginxconf.Directive{
 		nginxconf.Block("upstream", nginxconf.HTTP, nginxconf.Upstream, nginxconf.Args1, c.openUpstream, closeUpstream, "Defines a group of servers."),
 		nginxconf.Call("server", nginxconf.Upstream, nginxconf.Args1More, parseServer, "Adds a server to the group."),
-		nginxconf.Custom("keepalive", nginxconf.Upstream, nginxconf.Args12, &c.Keepalive, parseKeepalive, "32 local", "Bounds the number of idle connections that are kept."),
+		nginxconf.Custom("keepalive", nginxconf.Upstream, nginxconf.Args12, &c.Keepalive, parseKeepalive, "32 local", "Bounds the number of idle connections that are kept, for each worker process that nginx would have."),
 		nginxconf.Num("keepalive_requests", nginxconf.Upstream, &c.KeepaliveRequests, "1000", "Bounds the number of requests of a connection."),
 		nginxconf.Msec("keepalive_time", nginxconf.Upstream, &c.KeepaliveTime, "1h", "Bounds the time in which a connection takes requests."),
 		nginxconf.Msec("keepalive_timeout", nginxconf.Upstream, &c.KeepaliveTimeout, "60s", "Sets how long an idle connection is kept."),

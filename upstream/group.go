@@ -345,7 +345,7 @@ func (sp *spec) build(b *ngx.Build, outer *Conf) error {
 	}
 	if k := g.Conf.Keepalive.V; sp.level != nil && k.Max > 0 {
 		g.Kept = ngx.Keep(b, "kept "+g.Name, func() *Kept { return new(Kept) })
-		g.Kept.configure(g.Conf)
+		g.Kept.configure(g.Conf, b.Workers)
 	}
 	ps, err := sp.firstPeers(b)
 	if err != nil {

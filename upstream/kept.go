@@ -41,10 +41,11 @@ type keptLink struct {
 // waited too long, are looked for.
 const sweepEvery = time.Second
 
-func (k *Kept) configure(c *Conf) {
+// configure sets the limits: keepalive is that of each of nginx's worker processes.
+func (k *Kept) configure(c *Conf, workers int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.max, k.local = c.Keepalive.V.Max, c.Keepalive.V.Local
+	k.max, k.local = c.Keepalive.V.Max*workers, c.Keepalive.V.Local
 	k.limit, k.life, k.timeout = c.KeepaliveRequests.V, c.KeepaliveTime.V, c.KeepaliveTimeout.V
 }
 

@@ -18,6 +18,9 @@ type Build struct {
 	Files  *errlog.Files // open logs, shared with the configuration before
 	Stats  *Stats        // the process's counters
 	Poller *tcp.Poller   // of the process's connections; nil for -t
+	// Workers is how many processes nginx would serve with: what it has once in each, and counts there, is as much
+	// as all have together.
+	Workers int
 	// Test is true for -t: nothing is started and what is opened is closed again.
 	Test bool
 	// Offline forbids name resolution and opening keys and logs.
@@ -36,7 +39,7 @@ type Build struct {
 
 // NewBuild begins the making of a configuration; old is the Build of the one in force, or nil.
 func NewBuild(config *nginxconf.Config, old *Build) *Build {
-	b := &Build{Config: config, Stats: new(Stats), kept: make(map[string]any)}
+	b := &Build{Config: config, Stats: new(Stats), Workers: 1, kept: make(map[string]any)}
 	b.Vars = nginxconf.Of[*VarConf](config.Root).Vars
 	if old != nil {
 		b.old = old.kept

@@ -43,6 +43,7 @@ func build(opt Options, config *nginxconf.Config, sh shared, old *Snapshot) (*Sn
 	}
 	b := ngx.NewBuild(config, oldBuild)
 	b.Files, b.Stats, b.Poller, b.Test, b.Offline = sh.files, sh.stats, sh.poller, opt.Test, opt.Offline
+	b.Workers = max(MainOf(config).Workers.V, 1)
 	s := &Snapshot{config: config, build: b, points: make(map[string]*ngx.Endpoint)}
 	s.users.Store(1)
 	if err := s.assemble(opt); err != nil {
