@@ -17,11 +17,12 @@ type headerBlock struct {
 	id     uint32
 	end    bool    // no body follows
 	s      *stream // nil: dropped, or trailers
-	trail  *stream // whose trailers they are
 	size   int     // of names and values
 	refuse http2.ErrCode
 	err    error // why the request is refused
 	frames int
+	// trailer says that they are the trailers of a stream.
+	trailer bool
 	// tooLarge says that the fields are more than large_client_header_buffers hold.
 	tooLarge bool
 }
@@ -89,7 +90,7 @@ func (c *Conn) openStream(f *http2.HeadersFrame) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s := c.streams[id]; s != nil && !s.inClosed && f.StreamEnded() {
-		b.trail = s
+		b.trailer = true
 		return nil
 	}
 	if id%2 == 0 || id <= c.seenID {
@@ -163,13 +164,16 @@ func (b *headerBlock) more(c *Conn, fragment []byte, ended bool) error {
 	case late:
 	case b.refuse != 0:
 		return http2.StreamError{StreamID: b.id, Code: b.refuse}
-	case b.trail != nil:
+	case b.trailer:
 		c.mu.Lock()
-		b.trail.inClosed = true
-		c.changed.Broadcast()
+		if s := c.streams[b.id]; s != nil { // it may have ended meanwhile
+			s.inClosed = true
+			c.changed.Broadcast()
+		}
 		c.mu.Unlock()
 	case b.s != nil:
 		c.begin(b.s, b.err)
+		b.s = nil // its goroutine's from now on
 	}
 	return nil
 }

@@ -47,6 +47,7 @@ type streamState struct {
 	canceled   bool  // the client did
 	gone       error // nobody reads the answer
 	wanted     bool  // the body is being read
+	answered   bool  // by the peer that WaitBody looks at
 	dropped    bool  // the body is not
 	guarded    *tcp.Conn
 	expect     bool
@@ -170,6 +171,49 @@ const bodyWindow = 1 << 20
 
 // ReadBody implements ngx.Wire.
 func (s *stream) ReadBody(r *ngx.Request, p []byte) (int, error) {
+	return s.readBody(r, p, s.awaitBody)
+}
+
+// TryReadBody implements ngx.BodyWaiter.
+func (s *stream) TryReadBody(r *ngx.Request, p []byte) (int, error) {
+	return s.readBody(r, p, func(r *ngx.Request) error {
+		if s.hasBody() {
+			return nil
+		}
+		s.wanted = true
+		s.open(r)
+		s.c.flushLocked()
+		if s.gone != nil {
+			return tcp.ErrHangup
+		}
+		return tcp.ErrWouldBlock
+	})
+}
+
+// WaitBody implements ngx.BodyWaiter.
+func (s *stream) WaitBody(r *ngx.Request, peer *tcp.Conn) error {
+	c := s.c
+	end := peer.WhenReadable(func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		s.answered = true
+		c.changed.Broadcast()
+	})
+	c.mu.Lock()
+	err := s.awaitBody(r)
+	c.mu.Unlock()
+	end()
+	if answered := s.answered; answered {
+		s.answered = false
+		if err == nil {
+			err = tcp.ErrAnswered
+		}
+	}
+	return err
+}
+
+// readBody reads of the body behind ready, which says whether there is something. c.mu is held under ready.
+func (s *stream) readBody(r *ngx.Request, p []byte, ready func(*ngx.Request) error) (int, error) {
 	if s.expect {
 		s.expect = false
 		s.c.mu.Lock()
@@ -187,7 +231,7 @@ func (s *stream) ReadBody(r *ngx.Request, p []byte) (int, error) {
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := s.awaitBody(r); err != nil {
+	if err := ready(r); err != nil {
 		return 0, err
 	}
 	if s.misfit {
@@ -218,14 +262,17 @@ func (s *stream) misfitError(r *ngx.Request) error {
 	return &ngx.StatusError{Status: 400}
 }
 
-// awaitBody waits for bytes of the body or its end. c.mu is held.
+// hasBody says whether there is something of the body to read, its end or a fault. c.mu is held.
+func (s *stream) hasBody() bool { return s.at < len(s.in) || s.inClosed || s.misfit }
+
+// awaitBody waits for bytes of the body or its end, or for the answer that WaitBody looks for. c.mu is held.
 func (s *stream) awaitBody(r *ngx.Request) error {
 	s.wanted = true
 	s.open(r)
 	s.c.flushLocked()
 	late := s.timer(r.Scope.Core.ClientBodyTimeout.V)
 	defer late.Stop()
-	for s.at == len(s.in) && !s.inClosed && !s.misfit {
+	for !s.hasBody() && !s.answered {
 		switch {
 		case s.gone != nil:
 			return tcp.ErrHangup

@@ -1,12 +1,14 @@
 package server
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httputil"
 	"os"
 	"path/filepath"
 	"strings"
@@ -359,4 +361,96 @@ func TestHTTP2ClientThatTakesNothingIsLeft(t *testing.T) {
 	fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block, EndHeaders: true, EndStream: true})
 	settles(t, "requests not begun", 0, func() int { return 1 - int(s.Stats().Requests.Load()) })
 	settles(t, "connections", 0, func() int { return int(s.Stats().Active.Load()) })
+}
+
+// TestHTTP2TrailersOfAStreamThatEnded: a stream ends between the frames of its trailers, and its memory serves another
+// client's stream, whose body must go on.
+func TestHTTP2TrailersOfAStreamThatEnded(t *testing.T) {
+	_, dir := serveConf(t, `http2 on; proxy_request_buffering off;
+		server { listen unix:SOCKET1; location / { proxy_pass http://unix:SOCKET9; }
+			location /unread { auth_request /auth; } location = /auth { proxy_pass http://unix:SOCKET9; } }`)
+	ln, err := net.Listen("unix", dir+"s9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	post := []byte{0x83, 0x86, 0x84, 0x41, 1, 'a'}
+	unread := append([]byte{0x83, 0x86, 0x44, 7}, "/unread\x41\x01a"...)
+	_, one := h2frames(t, dir+"s1")
+	one.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: unread, EndHeaders: true})
+	up, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	up.Read(make([]byte, 4096))
+	one.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, EndStream: true}) // trailers that go on
+	time.Sleep(50 * time.Millisecond)                                       // they are read; no frame may come between to tell
+	io.WriteString(up, "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+	up.Close()
+	awaitFrame(t, one, func(f http2.Frame) bool { _, ok := f.(*http2.RSTStreamFrame); return ok })
+
+	_, two := h2frames(t, dir+"s1")
+	two.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: post, EndHeaders: true})
+	two.WriteData(1, false, []byte("begun,"))
+	up, err = ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer up.Close()
+	up.SetReadDeadline(time.Now().Add(5 * time.Second))
+	in := bufio.NewReader(up)
+	if _, err := http.ReadRequest(in); err != nil {
+		t.Fatal(err)
+	}
+	one.WriteContinuation(1, true, nil)
+	one.WritePing(false, [8]byte{1})
+	awaitFrame(t, one, func(f http2.Frame) bool { p, ok := f.(*http2.PingFrame); return ok && p.IsAck() })
+	two.WriteData(1, true, []byte("ended"))
+	body, err := io.ReadAll(httputil.NewChunkedReader(in))
+	if string(body) != "begun,ended" || err != nil {
+		t.Errorf("the other stream's body is %q, %v", body, err)
+	}
+}
+
+// awaitFrame reads frames until one is it.
+func awaitFrame(t *testing.T, fr *http2.Framer, is func(http2.Frame) bool) {
+	t.Helper()
+	for {
+		f, err := fr.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if is(f) {
+			return
+		}
+	}
+}
+
+// TestHTTP2PeerAnswersBeforeTheBody: with proxy_request_buffering off the client gets an answer that comes while its body
+// is still waited for, and is told that the rest isn't wanted.
+func TestHTTP2PeerAnswersBeforeTheBody(t *testing.T) {
+	_, dir := serveConf(t, `http2 on; proxy_request_buffering off;
+		server { listen unix:SOCKET1; location / { proxy_pass http://unix:SOCKET9; } }`)
+	ln, err := net.Listen("unix", dir+"s9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	_, fr := h2frames(t, dir+"s1")
+	fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte{0x83, 0x86, 0x84, 0x41, 1, 'a'}, EndHeaders: true})
+	fr.WriteData(1, false, []byte("begun"))
+	up, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer up.Close()
+	if _, err := http.ReadRequest(bufio.NewReader(up)); err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(up, "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
+	awaitFrame(t, fr, func(f http2.Frame) bool { d, ok := f.(*http2.DataFrame); return ok && string(d.Data()) == "no" })
+	awaitFrame(t, fr, func(f http2.Frame) bool {
+		r, ok := f.(*http2.RSTStreamFrame)
+		return ok && r.ErrCode == http2.ErrCodeNo
+	})
 }

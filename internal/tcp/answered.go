@@ -48,7 +48,7 @@ func (c *Conn) WriteUnlessAnswered(a, b []byte) (n int, err error) {
 // writeOrAnswered waits until the socket takes some of p, within the write timeout, or has something to read:
 // ErrAnswered. The reading side is waited for in a goroutine of its own, which has ended when writeOrAnswered returns.
 func (c *Conn) writeOrAnswered(p []byte) (int, error) {
-	end := c.whenReadable(func() { c.stop(&c.out.side, ErrAnswered) })
+	end := c.WhenReadable(func() { c.stop(&c.out.side, ErrAnswered) })
 	c.out.op, c.out.buf = opPlain, p
 	n, err := c.waitWrite()
 	end()
@@ -59,19 +59,19 @@ func (c *Conn) writeOrAnswered(p []byte) (int, error) {
 // WaitOr is Wait that ends with ErrAnswered when there is something to read from other, the end of its stream included.
 // Nobody may read from other meanwhile.
 func (c *Conn) WaitOr(other *Conn) error {
-	if other.sock == nil {
-		return c.Wait()
-	}
-	end := other.whenReadable(func() { c.stop(&c.in.side, ErrAnswered) })
+	end := other.WhenReadable(func() { c.stop(&c.in.side, ErrAnswered) })
 	err := c.Wait()
 	end()
 	c.unstop(&c.in.side)
 	return err
 }
 
-// whenReadable calls f, in a goroutine of its own, once the socket has something to read, unless end is called before;
-// end waits for the goroutine.
-func (c *Conn) whenReadable(f func()) (end func()) {
+// WhenReadable calls f, in a goroutine of its own, once the socket has something to read, unless end is called before;
+// end waits for the goroutine. Nobody may read from the connection meanwhile. Of what is no system socket f isn't told.
+func (c *Conn) WhenReadable(f func()) (end func()) {
+	if c.sock == nil {
+		return func() {}
+	}
 	timeout := c.in.side.timeout
 	c.in.side.timeout = 0
 	ended := make(chan struct{})
