@@ -66,6 +66,7 @@ internal/http1 aborted # its address is a mark, never written
 internal/http1 exchanges # a pool; holds no state between requests
 internal/http2 streams # the memory of streams, which outlives their connections
 internal/ngx clockCache # the time as text, for one second
+internal/ngx fileBuffers # a pool; holds no state between writes
 internal/ngx clockEpoch # when the process began, for a cheaper clock
 internal/tcp epoch # likewise
 internal/tcp joinedBuffers # a pool; holds no state between writes

@@ -331,7 +331,7 @@ func (c *conn) SendFile(r *ngx.Request, f *os.File, off, n int64) error {
 		return nil
 	}
 	if c.x.chunked || rate > 0 {
-		return c.copyFile(r, f, off, n)
+		return ngx.CopyFile(c, r, f, off, n)
 	}
 	// The file's beginning goes out together with the head, a small file whole.
 	x := c.x
@@ -355,24 +355,6 @@ func (c *conn) SendFile(r *ngx.Request, f *os.File, off, n int64) error {
 	}
 	if err != nil {
 		return c.writeError(err)
-	}
-	return nil
-}
-
-func (c *conn) copyFile(r *ngx.Request, f *os.File, off, n int64) error {
-	buf := make([]byte, 32<<10)
-	for n > 0 {
-		m, err := f.ReadAt(buf[:min(int64(len(buf)), n)], off)
-		if m == 0 {
-			if err == io.EOF {
-				err = io.ErrUnexpectedEOF
-			}
-			return err
-		}
-		if err := c.Write(r, buf[:m]); err != nil {
-			return err
-		}
-		off, n = off+int64(m), n-int64(m)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	"limpet/internal/tcp"
@@ -236,7 +237,20 @@ func SendFileTo(to Sink, r *Request, f *os.File, off, n int64) error {
 	if fs, ok := to.(FileSink); ok {
 		return fs.SendFile(r, f, off, n)
 	}
-	buf := make([]byte, 32<<10)
+	return CopyFile(to, r, f, off, n)
+}
+
+// fileBuffer is how much of a file is read at once to be written as bytes.
+type fileBuffer [32 << 10]byte
+
+func newFileBuffer() any { return new(fileBuffer) }
+
+var fileBuffers = sync.Pool{New: newFileBuffer}
+
+// CopyFile writes a part of a file to a sink as bytes. A file that ends early is io.ErrUnexpectedEOF.
+func CopyFile(to Sink, r *Request, f *os.File, off, n int64) error {
+	buf := fileBuffers.Get().(*fileBuffer)
+	defer fileBuffers.Put(buf)
 	for n > 0 {
 		m, err := f.ReadAt(buf[:min(int64(len(buf)), n)], off)
 		if m > 0 {
