@@ -94,7 +94,10 @@ func (p *Poller) conn(fd int, remote netip.AddrPort) (*Conn, error) {
 	c.addrs.remote = remote
 	c.in.more = true
 	c.in.side.gate, c.out.side.gate = &s.in, &s.out
-	return c, p.register(s, fd)
+	if err := p.register(s, fd); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // SetReadTimeout bounds the time that a Read or Wait spends waiting; 0 is no bound.

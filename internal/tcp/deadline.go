@@ -4,8 +4,8 @@ import "time"
 
 // side is the deadline of one direction.
 //
-// The runtime's deadline is moved rarely, since each move costs more than a read. The invariant: while the goroutine
-// waits, the runtime's deadline (at) is never later than the moment the wait is due to end (due); it may be earlier.
+// The deadline of the gate, or of the net.Conn, is moved rarely, since each move of a timer costs more than a read. The
+// invariant: while the goroutine waits, that deadline (at) is never later than the moment the wait is due to end (due); it may be earlier.
 // A wait that it ends too early finds due in the future, sets it as the deadline, and waits again. So a connection
 // that is read a thousand times a second with a timeout of a minute moves the deadline once a minute, and no wait
 // outlasts its timeout.
@@ -13,7 +13,7 @@ type side struct {
 	timeout time.Duration
 	due     moment // when this wait ends; zero: not known yet, or never
 	known   bool   // due is that of this operation
-	at      moment // the runtime's deadline; zero: none
+	at      moment // the deadline that was set; zero: none
 	gate    *gate  // nil: set does
 	set     func(time.Time) error
 	stopped error // why the wait under way is to end; guarded by Conn.mu
@@ -30,7 +30,7 @@ func now() moment { return time.Since(epoch) }
 // longAgo is a deadline that ends every wait at once.
 var longAgo = time.Unix(1, 0)
 
-// setDeadline sets the runtime's deadline.
+// setDeadline sets the deadline of what is waited at.
 func (s *side) setDeadline(t time.Time) error {
 	if s.gate != nil {
 		return s.gate.setDeadline(t)
@@ -60,7 +60,7 @@ func (c *Conn) arm(s *side) error {
 	return c.rearm(s)
 }
 
-// rearm sets the runtime's deadline to due, unless the connection has been interrupted.
+// rearm sets the deadline to due, unless the connection has been interrupted.
 func (c *Conn) rearm(s *side) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -77,7 +77,7 @@ func (c *Conn) rearm(s *side) error {
 	return s.setDeadline(epoch.Add(s.due))
 }
 
-// late judges an error of the runtime's wait: nil to go on, when the deadline was earlier than due.
+// late judges the error of a wait: nil to go on, when the deadline was earlier than due.
 func (c *Conn) late(s *side, err error) error {
 	if !isDeadline(err) {
 		return err

@@ -137,7 +137,7 @@ func (c *Conn) recv(fd uintptr, p []byte, flags uintptr) (int, syscall.Errno) {
 		return 0, syscall.EAGAIN
 	}
 	for {
-		n, _, e := syscall.RawSyscall6(unix.SYS_RECVFROM, fd, addressOf(p), uintptr(len(p)), flags, 0, 0)
+		n, _, e := syscall.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), flags, 0, 0)
 		switch {
 		case e == syscall.EINTR:
 			continue
@@ -152,9 +152,6 @@ func (c *Conn) recv(fd uintptr, p []byte, flags uintptr) (int, syscall.Errno) {
 		return int(n), e
 	}
 }
-
-// addressOf is the address of the first element, for a system call.
-func addressOf[T any](s []T) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(s))) }
 
 // readReady tries the read operation. It says whether the operation has ended.
 func (c *Conn) readReady(fd uintptr) bool {
@@ -319,7 +316,7 @@ func (c *Conn) writeReady(fd uintptr) bool {
 		case opConnect:
 			n, e = 0, connectState(int(fd))
 		default:
-			n, _, e = syscall.RawSyscall6(unix.SYS_SENDTO, fd, addressOf(out.buf), uintptr(len(out.buf)), unix.MSG_NOSIGNAL, 0, 0)
+			n, _, e = syscall.RawSyscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(out.buf))), uintptr(len(out.buf)), unix.MSG_NOSIGNAL, 0, 0)
 		}
 		switch e {
 		case 0:

@@ -23,9 +23,9 @@ type Poller struct {
 	file *os.File
 	done chan struct{}
 
-	mu    sync.Mutex
-	table []*socket // by descriptor
-	serie uint32    // of the socket registered last: tells the users of a descriptor apart
+	mu     sync.Mutex
+	table  []*socket // by descriptor
+	serial uint32    // of the socket registered last: tells the users of a descriptor apart
 }
 
 // NewPoller starts a poller. Close ends it.
@@ -65,7 +65,7 @@ func (p *Poller) run(raw syscall.RawConn) {
 	events := make([]unix.EpollEvent, 256)
 	raw.Read(func(fd uintptr) bool {
 		for {
-			n, _, e := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, fd, addressOf(events), uintptr(len(events)), 0, 0, 0)
+			n, _, e := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), 0, 0, 0)
 			switch {
 			case e == syscall.EINTR:
 				continue
@@ -92,7 +92,7 @@ func (p *Poller) hand(events []unix.EpollEvent) {
 			continue
 		}
 		s := p.table[e.Fd]
-		if s == nil || s.serie != uint32(e.Pad) {
+		if s == nil || s.serial != uint32(e.Pad) {
 			continue
 		}
 		if e.Events&gone != 0 {
@@ -111,7 +111,7 @@ func (p *Poller) hand(events []unix.EpollEvent) {
 // who waits.
 type socket struct {
 	fd      int
-	serie   uint32
+	serial  uint32
 	poller  *Poller
 	in, out gate
 	// users is how many operations use the descriptor, less closing once it is to be closed behind them.
@@ -130,8 +130,8 @@ func (p *Poller) register(s *socket, fd int) error {
 	s.in.init()
 	s.out.init()
 	p.mu.Lock()
-	p.serie++
-	s.serie = p.serie
+	p.serial++
+	s.serial = p.serial
 	for fd >= len(p.table) {
 		p.table = append(p.table, make([]*socket, max(64, len(p.table)))...)
 	}
@@ -140,7 +140,7 @@ func (p *Poller) register(s *socket, fd int) error {
 	ev := unix.EpollEvent{
 		Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET&(1<<32-1),
 		Fd:     int32(fd),
-		Pad:    int32(s.serie),
+		Pad:    int32(s.serial),
 	}
 	if _, _, e := syscall.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(p.fd), unix.EPOLL_CTL_ADD, uintptr(fd), uintptr(unsafe.Pointer(&ev)), 0, 0); e != 0 {
 		s.Close()
