@@ -1,5 +1,4 @@
-// Command bench compares limpet with nginx (and haproxy, where it is installed)
-// on this machine, side by side in one run: the same configuration, the same
+// Command bench compares limpet with nginx on this machine, side by side in one run: the same configuration, the same
 // backend, the same load, taking turns. The figure is CPU time a request, user and
 // system of the whole process tree, the median of the turns, and the result is a table of ratios.
 //

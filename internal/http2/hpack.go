@@ -3,6 +3,7 @@ package http2
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/net/http2/hpack"
@@ -225,9 +226,9 @@ func (d *decoder) add(f field, named bool) {
 		return // it was larger than the table
 	}
 	if named {
-		f.name = string(append([]byte(nil), f.name...))
+		f.name = strings.Clone(f.name)
 	}
-	f.value = string(append([]byte(nil), f.value...))
+	f.value = strings.Clone(f.value)
 	d.table = append(d.table, f)
 }
 

@@ -280,7 +280,7 @@ func (x *lexer) escape(start int) {
 	}
 }
 
-// unicode is \u{XXX}.
+// unicode is \u{H...}, of hexadecimal digits.
 func (x *lexer) unicode(start, at int) {
 	end := strings.IndexByte(x.src[x.i:], '}')
 	if end < 3 || x.src[x.i+1] != '{' {
