@@ -3,8 +3,9 @@
 // https://nginx.org/en/docs/http/ngx_http_log_module.html
 //
 // Files belong to errlog.Files, so that a file that several configurations, or
-// the error log, name is open once; lines of a file go out with one write each, or
-// by the buffer. Where nginx has a buffer in each worker process there is one.
+// the error log, name is open once; lines of a file go out with one write each, those
+// of many requests that end at once together, or by the buffer. Where nginx has a
+// buffer in each worker process there is one.
 package accesslog
 
 import (
