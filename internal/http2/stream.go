@@ -171,24 +171,11 @@ const bodyWindow = 1 << 20
 
 // ReadBody implements ngx.Wire.
 func (s *stream) ReadBody(r *ngx.Request, p []byte) (int, error) {
-	return s.readBody(r, p, s.awaitBody)
+	return s.readBody(r, p, false)
 }
 
 // TryReadBody implements ngx.BodyWaiter.
-func (s *stream) TryReadBody(r *ngx.Request, p []byte) (int, error) {
-	return s.readBody(r, p, func(r *ngx.Request) error {
-		if s.hasBody() {
-			return nil
-		}
-		s.wanted = true
-		s.open(r)
-		s.c.flushLocked()
-		if s.gone != nil {
-			return tcp.ErrHangup
-		}
-		return tcp.ErrWouldBlock
-	})
-}
+func (s *stream) TryReadBody(r *ngx.Request, p []byte) (int, error) { return s.readBody(r, p, true) }
 
 // WaitBody implements ngx.BodyWaiter.
 func (s *stream) WaitBody(r *ngx.Request, peer *tcp.Conn) error {
@@ -212,8 +199,8 @@ func (s *stream) WaitBody(r *ngx.Request, peer *tcp.Conn) error {
 	return err
 }
 
-// readBody reads of the body behind ready, which says whether there is something. c.mu is held under ready.
-func (s *stream) readBody(r *ngx.Request, p []byte, ready func(*ngx.Request) error) (int, error) {
+// readBody is ReadBody, or with try TryReadBody.
+func (s *stream) readBody(r *ngx.Request, p []byte, try bool) (int, error) {
 	if s.expect {
 		s.expect = false
 		s.c.mu.Lock()
@@ -231,7 +218,11 @@ func (s *stream) readBody(r *ngx.Request, p []byte, ready func(*ngx.Request) err
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := ready(r); err != nil {
+	wait := s.awaitBody
+	if try {
+		wait = s.askForBody
+	}
+	if err := wait(r); err != nil {
 		return 0, err
 	}
 	if s.misfit {
@@ -264,6 +255,20 @@ func (s *stream) misfitError(r *ngx.Request) error {
 
 // hasBody says whether there is something of the body to read, its end or a fault. c.mu is held.
 func (s *stream) hasBody() bool { return s.at < len(s.in) || s.inClosed || s.misfit }
+
+// askForBody is awaitBody that doesn't wait: tcp.ErrWouldBlock when nothing has come. c.mu is held.
+func (s *stream) askForBody(r *ngx.Request) error {
+	if s.hasBody() {
+		return nil
+	}
+	s.wanted = true
+	s.open(r)
+	s.c.flushLocked()
+	if s.gone != nil {
+		return tcp.ErrHangup
+	}
+	return tcp.ErrWouldBlock
+}
 
 // awaitBody waits for bytes of the body or its end, or for the answer that WaitBody looks for. c.mu is held.
 func (s *stream) awaitBody(r *ngx.Request) error {

@@ -297,11 +297,7 @@ func TestHTTP2ConnectionErrors(t *testing.T) {
 func TestHTTP2BoundsStreams(t *testing.T) {
 	_, dir := serveConf(t, `http2 on; http2_max_concurrent_streams 2;
 		server { listen unix:SOCKET1; location / { proxy_pass http://unix:SOCKET9; } }`)
-	ln, err := net.Listen("unix", dir+"s9")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
+	listenPeer(t, dir)
 	_, fr := h2frames(t, dir+"s1")
 	block := []byte{0x82, 0x86, 0x84, 0x41, 1, 'a'}
 	for id := uint32(1); id <= 5; id += 2 {
@@ -325,11 +321,7 @@ func TestHTTP2BoundsStreams(t *testing.T) {
 func TestHTTP2ResetFreesUpstream(t *testing.T) {
 	_, dir := serveConf(t, `http2 on;
 		server { listen unix:SOCKET1; location / { proxy_pass http://unix:SOCKET9; } }`)
-	ln, err := net.Listen("unix", dir+"s9")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
+	ln := listenPeer(t, dir)
 	_, fr := h2frames(t, dir+"s1")
 	fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte{0x82, 0x86, 0x84, 0x41, 1, 'a'}, EndHeaders: true, EndStream: true})
 	up, err := ln.Accept()
@@ -369,11 +361,7 @@ func TestHTTP2TrailersOfAStreamThatEnded(t *testing.T) {
 	_, dir := serveConf(t, `http2 on; proxy_request_buffering off;
 		server { listen unix:SOCKET1; location / { proxy_pass http://unix:SOCKET9; }
 			location /unread { auth_request /auth; } location = /auth { proxy_pass http://unix:SOCKET9; } }`)
-	ln, err := net.Listen("unix", dir+"s9")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
+	ln := listenPeer(t, dir)
 	post := []byte{0x83, 0x86, 0x84, 0x41, 1, 'a'}
 	unread := append([]byte{0x83, 0x86, 0x44, 7}, "/unread\x41\x01a"...)
 	_, one := h2frames(t, dir+"s1")
@@ -412,6 +400,17 @@ func TestHTTP2TrailersOfAStreamThatEnded(t *testing.T) {
 	}
 }
 
+// listenPeer listens where proxy_pass http://unix:SOCKET9 goes.
+func listenPeer(t *testing.T, dir string) net.Listener {
+	t.Helper()
+	ln, err := net.Listen("unix", dir+"s9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	return ln
+}
+
 // awaitFrame reads frames until one is it.
 func awaitFrame(t *testing.T, fr *http2.Framer, is func(http2.Frame) bool) {
 	t.Helper()
@@ -431,11 +430,7 @@ func awaitFrame(t *testing.T, fr *http2.Framer, is func(http2.Frame) bool) {
 func TestHTTP2PeerAnswersBeforeTheBody(t *testing.T) {
 	_, dir := serveConf(t, `http2 on; proxy_request_buffering off;
 		server { listen unix:SOCKET1; location / { proxy_pass http://unix:SOCKET9; } }`)
-	ln, err := net.Listen("unix", dir+"s9")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
+	ln := listenPeer(t, dir)
 	_, fr := h2frames(t, dir+"s1")
 	fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte{0x83, 0x86, 0x84, 0x41, 1, 'a'}, EndHeaders: true})
 	fr.WriteData(1, false, []byte("begun"))
