@@ -209,6 +209,9 @@ func (c *CacheConf) check(k *Kind, lv *nginxconf.Level) error {
 		c.UseStale.V = 0
 	}
 	c.Methods.V |= methodGET | methodHEAD
+	if c.Cache.V.on && !c.Key.IsSet() {
+		return nginxconf.Errorf("", 0, `no "%s_cache_key" for "%s_cache"`, k.Name, k.Name)
+	}
 	if _, static := c.Cache.V.text.Static(); !c.Cache.V.on || !static {
 		return nil
 	}

@@ -35,7 +35,7 @@ type Exchange struct {
 	got  int64 // bytes, this try
 
 	Status    int    // of the answer
-	Reason    []byte // what its status line says behind the number; nil for the usual text
+	Reason    []byte // the number and the text as they came; nil for the usual text
 	Length    int64  // of its body; -1: not known
 	Framed    bool   // the body has the protocol's framing
 	Keep      bool   // the connection can be kept
@@ -43,6 +43,7 @@ type Exchange struct {
 	Fields    Fields
 	Trailer   ngx.Header // the fields behind the body, for Decode to add to
 	Stored    bool       // the head at hand comes from the cache
+	refused   int        // the status of a request that the protocol can't write
 	HeadAt    int        // where the answer's head begins in In
 	AsGet     bool       // a HEAD passed on as GET, for the cache
 	buffering bool
@@ -126,13 +127,18 @@ func (h *Handler) serve(r *ngx.Request) ngx.Outcome {
 		}
 	}
 	x.To.group.Begin(&x.s, r) // may change the request's header
-	x.write()
+	if x.write(); x.refused != 0 {
+		return ngx.Status(x.refused)
+	}
 	r.Up.Scheme = x.To.scheme.Shown
 	if n := h.conf.NextTries.V; n > 0 {
 		x.s.Tries, x.s.MaxTries = min(x.s.Tries, n), n
 	}
 	return x.run()
 }
+
+// Refuse has a request end with a status that AppendRequest can't write.
+func (x *Exchange) Refuse(status int) { x.refused = status }
 
 // write has the protocol write the request.
 func (x *Exchange) write() {

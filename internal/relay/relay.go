@@ -31,6 +31,8 @@ type Kind struct {
 	Next, Stale []nginxconf.Word[uint32]
 	// Hidden are the fields of answers that don't go to the client unless _pass_header names them.
 	Hidden []string
+	// OwnServer says that where the peer's Server or Date pass, an answer without them goes on without them.
+	OwnServer bool
 	// Conf returns the module's settings of a level.
 	Conf func(*nginxconf.Level) *Conf
 }
@@ -159,7 +161,7 @@ func Handle(b *ngx.Build, s *ngx.Scope, t *Target, p Place) error {
 		Place: p, conf: conf, target: t, cache: conf.cacher(b), store: conf.storer(), location: s.Name, hide: conf.hiddenFields(),
 		temp: &ngx.TempDir{Path: conf.TempPath.V}, exchanges: poolOf(b, k.Name), poller: b.Poller, slots: &b.Stats.Slots,
 	}
-	h.passesOwn = h.hide.ids&(1<<ngx.HeaderServer) == 0 || h.hide.ids&(1<<ngx.HeaderDate) == 0
+	h.passesOwn = k.OwnServer && (h.hide.ids&(1<<ngx.HeaderServer) == 0 || h.hide.ids&(1<<ngx.HeaderDate) == 0)
 	var err error
 	if h.tls, err = conf.SSL.client(b, k.Name, t); err != nil {
 		return err

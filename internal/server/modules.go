@@ -10,6 +10,7 @@ import (
 	"limpet/internal/charset"
 	"limpet/internal/corevars"
 	"limpet/internal/drain"
+	"limpet/internal/fastcgi"
 	"limpet/internal/gunzip"
 	"limpet/internal/gzip"
 	"limpet/internal/headers"
@@ -26,6 +27,7 @@ import (
 	"limpet/internal/referer"
 	"limpet/internal/relay"
 	"limpet/internal/rewrite"
+	"limpet/internal/scgi"
 	"limpet/internal/securelink"
 	"limpet/internal/ssi"
 	"limpet/internal/static"
@@ -34,6 +36,7 @@ import (
 	"limpet/internal/tlsconf"
 	"limpet/internal/unsupported"
 	"limpet/internal/userid"
+	"limpet/internal/uwsgi"
 	"limpet/sticky"
 	"limpet/upstream"
 )
@@ -58,6 +61,9 @@ func (opt *Options) modules() []ngx.Module {
 		metrics.Module(opt.Admin != ""),
 		relay.Module(),
 		proxy.Module(),
+		fastcgi.Module(),
+		uwsgi.Module(),
+		scgi.Module(),
 		realip.Module(),
 		limit.Module(),
 		access.Module(),
