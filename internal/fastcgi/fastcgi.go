@@ -56,10 +56,10 @@ type state struct {
 	// ready is how many bytes at x.In[x.Rd:] are of the body without framing: they came with the head.
 	ready int
 	rest  int64 // of a body with Content-Length; -1: not known
-	drop  bool  // the body isn't for the client
 	over  bool  // the stream of the answer has ended
-	// stderr is what came of standard error and wasn't logged yet.
+	// stderr is what came of standard error and wasn't logged yet; caught that fastcgi_catch_stderr wants the answer away.
 	stderr []byte
+	caught bool
 }
 
 // NewState implements relay.Protocol.
@@ -75,14 +75,10 @@ func (p *place) Send(x *relay.Exchange) relay.Failure {
 // ReadHead implements relay.Protocol.
 func (p *place) ReadHead(x *relay.Exchange) relay.Failure {
 	if fail := x.AwaitHead(); fail.Class != 0 {
-		p.logStderr(x, relay.WhileHead)
 		return fail
 	}
-	s := x.State.(*state)
-	head := string(x.R.Method) == "HEAD"
-	s.drop = head || x.Status == 204 || x.Status == 304
-	s.rest = x.Length
-	x.NoBody = s.drop
+	x.JudgeBody()
+	x.State.(*state).rest = x.Length
 	x.Framed = true
 	x.Keep = p.conf.KeepConn.V && !x.Cut
 	return relay.Failure{}

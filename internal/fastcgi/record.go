@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"io"
-	"strings"
 
 	"limpet/internal/relay"
 )
@@ -145,16 +144,15 @@ func (p *place) ParseHead(x *relay.Exchange) (done bool, fail relay.Failure) {
 	x.Wr = text
 	done, fail = x.ParseCGI()
 	x.Wr = end
+	p.flush(x, relay.WhileHead)
 	switch {
 	case fail.Class != 0:
+	case s.caught:
+		return false, relay.Failure{Class: relay.NextInvalidHeader, Status: 502}
 	case done:
 		s.ready -= x.Rd - start
-		p.logStderr(x, relay.WhileHead)
 	case s.over:
 		return false, x.Invalid("upstream prematurely closed FastCGI stdout")
-	}
-	if p.caught(s) {
-		return false, relay.Failure{Class: relay.NextInvalidHeader, Status: 502}
 	}
 	return done, fail
 }
@@ -168,7 +166,10 @@ func (p *place) step(x *relay.Exchange, b []byte, while string) (n, used int, fa
 		n = min(s.left, len(b))
 		s.left -= n
 		if s.kind == stderr {
-			s.stderr = append(s.stderr, b[:min(n, maxStderr-len(s.stderr))]...)
+			if len(s.stderr)+n > maxStderr {
+				p.flush(x, while)
+			}
+			s.stderr = append(s.stderr, b[:min(n, maxStderr)]...)
 		}
 		return n, n, fail
 	case s.padding > 0:
@@ -207,23 +208,16 @@ func (p *place) broken(x *relay.Exchange, while, format string, arg byte) relay.
 	return relay.Failure{Class: relay.NextInvalidHeader, Status: 502}
 }
 
-// caught reports whether standard error has what fastcgi_catch_stderr looks for.
-func (p *place) caught(s *state) bool {
-	for _, text := range p.conf.CatchStderr.V {
-		if bytes.Contains(s.stderr, []byte(text)) {
-			return true
-		}
-	}
-	return false
-}
-
-// logStderr logs what has come of standard error.
-func (p *place) logStderr(x *relay.Exchange, while string) {
+// flush logs what has come of standard error, and looks for what fastcgi_catch_stderr names.
+func (p *place) flush(x *relay.Exchange, while string) {
 	s := x.State.(*state)
 	if len(s.stderr) == 0 {
 		return
 	}
-	x.R.Errorf(`FastCGI sent in stderr: "%s" while %s`, strings.TrimRight(string(s.stderr), "\r\n. "), while)
+	for _, text := range p.conf.CatchStderr.V {
+		s.caught = s.caught || bytes.Contains(s.stderr, []byte(text))
+	}
+	x.R.Errorf(`FastCGI sent in stderr: "%s" while %s`, bytes.TrimRight(s.stderr, "\r\n. "), while)
 	s.stderr = s.stderr[:0]
 }
 
@@ -248,11 +242,11 @@ func (p *place) Decode(x *relay.Exchange, b []byte) ([]byte, error) {
 		case s.kind == endRequest && s.left == 0 && s.padding == 0:
 			x.Rd += at
 			return nil, p.end(x)
-		case s.kind == stdout && s.over && s.rest > 0 && !s.drop:
-			p.logStderr(x, relay.WhileBody)
+		case s.kind == stdout && s.over && s.rest > 0 && !x.MayLack:
+			p.flush(x, relay.WhileBody)
 			return nil, relay.FramingError("upstream prematurely closed FastCGI stdout")
 		case s.kind == stderr && s.left == 0:
-			p.logStderr(x, relay.WhileBody)
+			p.flush(x, relay.WhileBody)
 		}
 		if used > 0 {
 			continue
@@ -272,7 +266,7 @@ const errBroken = relay.FramingError("upstream sent invalid FastCGI records")
 func (p *place) body(x *relay.Exchange, b []byte) []byte {
 	s := x.State.(*state)
 	switch {
-	case s.drop:
+	case x.NoBody:
 		return nil
 	case s.rest < 0:
 		return b
@@ -286,8 +280,8 @@ func (p *place) body(x *relay.Exchange, b []byte) []byte {
 
 // end is how an answer ends with its last record.
 func (p *place) end(x *relay.Exchange) error {
-	p.logStderr(x, relay.WhileBody)
-	if s := x.State.(*state); s.rest > 0 && !s.drop {
+	p.flush(x, relay.WhileBody)
+	if s := x.State.(*state); s.rest > 0 && !(x.MayLack && s.rest == x.Length) {
 		return relay.FramingError("upstream prematurely closed FastCGI request")
 	}
 	if x.Rd < x.Wr {

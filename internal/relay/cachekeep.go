@@ -296,7 +296,7 @@ func (x *Exchange) relayKept() ngx.Outcome {
 	r := x.R
 	x.keeping()
 	if x.tee == nil {
-		if r.HeaderOnly && !x.NoBody {
+		if r.HeaderOnly && !x.NoBody || x.Framed && x.NoBody {
 			x.discard()
 			return x.finish()
 		}

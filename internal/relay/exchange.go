@@ -40,6 +40,7 @@ type Exchange struct {
 	Framed    bool   // the body has the protocol's framing
 	Keep      bool   // the connection can be kept
 	NoBody    bool   // there is no body, whatever Length says
+	MayLack   bool   // the body may be missing although Length says otherwise: the answer is one to HEAD
 	Fields    Fields
 	Trailer   ngx.Header // the fields behind the body, for Decode to add to
 	Stored    bool       // the head at hand comes from the cache
@@ -73,6 +74,9 @@ func (x *Exchange) Conf() *Conf { return x.H.conf }
 
 // Location returns the name of the location that passes the request on.
 func (x *Exchange) Location() string { return x.H.location }
+
+// Wanted reports whether the body of an answer is read although the client has asked by HEAD: to be kept.
+func (x *Exchange) Wanted() bool { return x.Keeping() || x.H.store != nil }
 
 // Keeping reports whether the answer may be kept in the cache.
 func (x *Exchange) Keeping() bool { return x.c != nil && x.c.keep }

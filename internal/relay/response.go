@@ -233,8 +233,12 @@ func (x *Exchange) deliver(p *upstream.Peer) ngx.Outcome {
 		x.discard()
 		return ngx.Close
 	}
-	if x.c != nil || x.H.store != nil {
+	switch {
+	case x.c != nil || x.H.store != nil:
 		return x.relayKept()
+	case x.Framed && x.NoBody: // nobody waits for the end of what isn't read
+		x.discard()
+		return x.finish()
 	}
 	return x.relay()
 }
