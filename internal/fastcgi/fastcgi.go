@@ -56,7 +56,9 @@ type state struct {
 	// ready is how many bytes at x.In[x.Rd:] are of the body without framing: they came with the head.
 	ready int
 	rest  int64 // of a body with Content-Length; -1: not known
-	over  bool  // the stream of the answer has ended
+	// mayLack says that the body may be missing although Content-Length says otherwise: the answer is one to HEAD.
+	mayLack bool
+	over    bool // the stream of the answer has ended
 	// stderr is what came of standard error and wasn't logged yet; caught that fastcgi_catch_stderr wants the answer away.
 	stderr []byte
 	caught bool
@@ -77,8 +79,9 @@ func (p *place) ReadHead(x *relay.Exchange) relay.Failure {
 	if fail := x.AwaitHead(); fail.Class != 0 {
 		return fail
 	}
-	x.JudgeBody()
-	x.State.(*state).rest = x.Length
+	s := x.State.(*state)
+	s.rest, s.mayLack = x.Length, string(x.R.Method) == "HEAD"
+	x.NoBody = x.Bodiless()
 	x.Framed = true
 	x.Keep = p.conf.KeepConn.V && !x.Cut
 	return relay.Failure{}

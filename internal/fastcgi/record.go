@@ -242,7 +242,7 @@ func (p *place) Decode(x *relay.Exchange, b []byte) ([]byte, error) {
 		case s.kind == endRequest && s.left == 0 && s.padding == 0:
 			x.Rd += at
 			return nil, p.end(x)
-		case s.kind == stdout && s.over && s.rest > 0 && !x.MayLack:
+		case s.kind == stdout && s.over && s.rest > 0 && !s.mayLack:
 			p.flush(x, relay.WhileBody)
 			return nil, relay.FramingError("upstream prematurely closed FastCGI stdout")
 		case s.kind == stderr && s.left == 0:
@@ -281,7 +281,7 @@ func (p *place) body(x *relay.Exchange, b []byte) []byte {
 // end is how an answer ends with its last record.
 func (p *place) end(x *relay.Exchange) error {
 	p.flush(x, relay.WhileBody)
-	if s := x.State.(*state); s.rest > 0 && !(x.MayLack && s.rest == x.Length) {
+	if s := x.State.(*state); s.rest > 0 && !(s.mayLack && s.rest == x.Length) {
 		return relay.FramingError("upstream prematurely closed FastCGI request")
 	}
 	if x.Rd < x.Wr {
