@@ -9,7 +9,7 @@ import (
 // kind is the FastCGI module's.
 func kind() *relay.Kind {
 	return &relay.Kind{
-		Name: "fastcgi", Schemes: []relay.Scheme{{Shown: "fastcgi://"}},
+		Name: "fastcgi", Schemes: []relay.Scheme{{Shown: "fastcgi://"}}, Value: relay.HostParam,
 		Next:   relay.WordsBut(relay.HTTPWords(), "http_502", "http_504"),
 		Stale:  relay.WordsBut(relay.HTTPWords(), "http_502", "http_504", "non_idempotent"),
 		Hidden: []string{"Status", "X-Accel-Expires", "X-Accel-Redirect", "X-Accel-Limit-Rate", "X-Accel-Buffering", "X-Accel-Charset"},
@@ -27,7 +27,7 @@ func Module() ngx.Module {
 			if target == nil {
 				return nil
 			}
-			return relay.Handle(b, s, target, relay.Place{Kind: k, Protocol: newPlace(nginxconf.Of[*Conf](s.Level)), Chunks: true})
+			return relay.Handle(b, s, target, relay.Place{Kind: k, Protocol: newPlace(nginxconf.Of[*Conf](s.Level), target.Value), Chunks: true})
 		},
 	}
 }
@@ -38,10 +38,10 @@ type place struct {
 	params, kept *relay.Params // kept: of requests whose answers may be kept
 }
 
-func newPlace(c *Conf) *place {
-	p := &place{conf: c, params: relay.NewParams(c.Param.V, &c.Conf, false)}
+func newPlace(c *Conf, host ngx.Text) *place {
+	p := &place{conf: c, params: relay.NewParams(c.Param.V, &c.Conf, host, false)}
 	if c.Cached.On() {
-		p.kept = relay.NewParams(c.Param.V, &c.Conf, true)
+		p.kept = relay.NewParams(c.Param.V, &c.Conf, host, true)
 	}
 	return p
 }
