@@ -36,7 +36,7 @@ func appendHeader(b []byte, kind byte, content, padding int) []byte {
 // pad is how much padding makes a record's content end on a multiple of eight bytes.
 func pad(content int) int { return -content & 7 }
 
-var zeros [8]byte
+const zeros = "\x00\x00\x00\x00\x00\x00\x00\x00"
 
 // endStream makes records of a kind of what is in b behind from+headerSize, where room for a header was left, and appends the empty record that ends the stream.
 func endStream(b []byte, from int, kind byte) []byte {
@@ -84,7 +84,7 @@ func (p *place) AppendRequest(b []byte, x *relay.Exchange) []byte {
 	}
 	s.pairs = list.Append(s.pairs[:0], x)
 	from := len(b)
-	b = append(b, zeros[:]...)
+	b = append(b, zeros...)
 	for _, pair := range s.pairs {
 		b = appendLength(b, len(pair.Name))
 		b = appendLength(b, len(pair.Value))
@@ -94,7 +94,7 @@ func (p *place) AppendRequest(b []byte, x *relay.Exchange) []byte {
 	b = endStream(b, from, params)
 	if x.AtOnce() {
 		from = len(b)
-		b = append(append(b, zeros[:]...), x.Body()...)
+		b = append(append(b, zeros...), x.Body()...)
 		b = endStream(b, from, stdin)
 	}
 	return b

@@ -56,6 +56,9 @@ func (k *Kind) parseTarget(s *nginxconf.Setting) (*Target, error) {
 	if err := t.place(s, hasURI); err != nil {
 		return nil, err
 	}
+	if !k.URI && !strings.HasPrefix(host, "unix:") && strings.ContainsAny(host, "/?") {
+		return nil, errors.New(`invalid host in upstream "` + host + `"`)
+	}
 	t.URI, t.HasURI = []byte(uri), hasURI
 	t.name(host)
 	t.Group, err = upstream.Add(s, host, t.scheme.Port)

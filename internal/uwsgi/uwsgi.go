@@ -9,7 +9,7 @@ package uwsgi
 
 import (
 	"encoding/binary"
-	"fmt"
+	"errors"
 
 	"limpet/internal/http1"
 	"limpet/internal/ngx"
@@ -47,7 +47,7 @@ func modifier(s *nginxconf.Setting) (int, error) {
 	case !ok:
 		return 0, nginxconf.Brief("invalid number")
 	case n > 255:
-		return 0, fmt.Errorf("value must be equal to or less than %d", 255)
+		return 0, errors.New("value must be between 0 and 255")
 	}
 	return n, nil
 }
