@@ -35,6 +35,9 @@ func (e *Engine) Run(r *ngx.Request) {
 
 // logRequest runs the log steps of the place where the request ended.
 func logRequest(r *ngx.Request) {
+	if r.Debugging() {
+		r.Debugf("http log handler")
+	}
 	for _, step := range r.Scope.Steps[ngx.Log] {
 		step(r)
 	}
@@ -50,7 +53,10 @@ func (e *Engine) refused(r *ngx.Request) {
 
 // first runs the steps that come once, before anything depends on the URI.
 func (e *Engine) first(r *ngx.Request) ngx.Outcome {
-	for _, step := range r.Scope.Server.Steps[ngx.PostRead] {
+	for i, step := range r.Scope.Server.Steps[ngx.PostRead] {
+		if r.Debugging() {
+			r.Debugf("generic phase: %d", firstPostRead+i)
+		}
 		if out := step(r); out != ngx.Next {
 			return out
 		}
@@ -61,6 +67,9 @@ func (e *Engine) first(r *ngx.Request) ngx.Outcome {
 // server runs the server's rewrite steps, then those of the location.
 func (e *Engine) server(r *ngx.Request) ngx.Outcome {
 	r.Scope = r.Scope.Server
+	if r.Debugging() {
+		r.Debugf("rewrite phase: %d", serverRewrite)
+	}
 	for _, step := range r.Scope.Steps[ngx.ServerRewrite] {
 		if out := step(r); out != ngx.Next && out != ngx.Redirect {
 			return out
@@ -81,7 +90,11 @@ func (e *Engine) locate(r *ngx.Request) ngx.Outcome {
 		if out := e.enter(r, s); out != ngx.Next {
 			return out
 		}
-		switch out := e.rewrite(r); out {
+		out := e.rewrite(r)
+		if r.Debugging() {
+			debugPostRewrite(r, out)
+		}
+		switch out {
 		case ngx.Next:
 			return e.content(r)
 		case ngx.Redirect:
@@ -98,6 +111,9 @@ func (e *Engine) locate(r *ngx.Request) ngx.Outcome {
 // enter makes a location the request's place and makes the checks that belong to it.
 func (e *Engine) enter(r *ngx.Request, s *ngx.Scope) ngx.Outcome {
 	r.Scope, r.HandlerLost = s, false
+	if r.Debugging() {
+		debugPlace(r, s)
+	}
 	n := nodeOf(s)
 	if n.internal && !r.Internal {
 		return ngx.Status(404)
@@ -137,6 +153,9 @@ func (l *limitScope) allows(method []byte) bool {
 
 // rewrite runs the location's script; a server outside of any location ran its own before.
 func (e *Engine) rewrite(r *ngx.Request) ngx.Outcome {
+	if r.Debugging() {
+		r.Debugf("rewrite phase: %d", locationRewrite)
+	}
 	for _, step := range r.Scope.Steps[ngx.Rewrite] {
 		if out := step(r); out != ngx.Next {
 			return out
@@ -147,7 +166,10 @@ func (e *Engine) rewrite(r *ngx.Request) ngx.Outcome {
 
 // content runs the phases from preaccess to the answer.
 func (e *Engine) content(r *ngx.Request) ngx.Outcome {
-	for _, step := range r.Scope.Steps[ngx.PreAccess] {
+	for i, step := range r.Scope.Steps[ngx.PreAccess] {
+		if r.Debugging() {
+			r.Debugf("generic phase: %d", firstPreAccess+i)
+		}
 		if out := step(r); out != ngx.Next {
 			return out
 		}
@@ -161,7 +183,10 @@ func (e *Engine) content(r *ngx.Request) ngx.Outcome {
 		r.Logf(errlog.Alert, `"alias" cannot be used in location "%s" where URI was rewritten`, r.Scope.Name)
 		return ngx.Status(500)
 	}
-	for _, step := range r.Scope.Steps[ngx.PreContent] {
+	for i, step := range r.Scope.Steps[ngx.PreContent] {
+		if r.Debugging() {
+			r.Debugf("generic phase: %d", firstPreContent+i)
+		}
 		if out := step(r); out != ngx.Next {
 			return out
 		}
@@ -176,7 +201,10 @@ func (e *Engine) content(r *ngx.Request) ngx.Outcome {
 	if out := r.DiscardBody(); out != ngx.Next {
 		return out
 	}
-	for _, step := range r.Scope.Steps[ngx.Content] {
+	for i, step := range r.Scope.Steps[ngx.Content] {
+		if r.Debugging() {
+			r.Debugf("content phase: %d", firstContent+i)
+		}
 		if out := step(r); out != ngx.Next {
 			return out
 		}
@@ -193,7 +221,10 @@ func (e *Engine) content(r *ngx.Request) ngx.Outcome {
 func (e *Engine) access(r *ngx.Request) ngx.Outcome {
 	anyone := r.Scope.Core.Satisfy.V == ngx.SatisfyAny
 	denied := ngx.Next
-	for _, step := range r.Scope.Steps[ngx.Access] {
+	for i, step := range r.Scope.Steps[ngx.Access] {
+		if r.Debugging() {
+			r.Debugf("access phase: %d", firstAccess+i)
+		}
 		switch out := step(r); {
 		case out == ngx.Next:
 		case out == ngx.OK:
@@ -209,6 +240,9 @@ func (e *Engine) access(r *ngx.Request) ngx.Outcome {
 			return e.delayed(r, out)
 		}
 	}
+	if r.Debugging() {
+		r.Debugf("post access phase: %d", postAccess)
+	}
 	if denied == ngx.Status(403) {
 		r.Errorf("access forbidden by rule")
 	}
@@ -222,6 +256,9 @@ func (e *Engine) delayed(r *ngx.Request, out ngx.Outcome) ngx.Outcome {
 		return out
 	}
 	r.Infof("delaying unauthorized request")
+	if r.Debugging() {
+		r.Debugf("auth delay handler")
+	}
 	if r.Client.Conn.Sleep(d) != nil {
 		r.Infof("client prematurely closed connection")
 		return ngx.Status(499)
@@ -232,6 +269,9 @@ func (e *Engine) delayed(r *ngx.Request, out ngx.Outcome) ngx.Outcome {
 // end answers with what the phases came to, following error pages and internal redirects.
 func (e *Engine) end(r *ngx.Request, out ngx.Outcome) {
 	for {
+		if r.Debugging() {
+			debugEnd(r, out)
+		}
 		switch {
 		case out == ngx.OK:
 			return
@@ -245,9 +285,7 @@ func (e *Engine) end(r *ngx.Request, out ngx.Outcome) {
 		case out == ngx.Next:
 			out = ngx.Status(500)
 		default:
-			if out = e.special(r, int(out)); out == ngx.OK {
-				return
-			}
+			out = e.special(r, int(out))
 		}
 	}
 }
@@ -281,6 +319,9 @@ func (e *Engine) again(r *ngx.Request) ngx.Outcome {
 		return ngx.Status(500)
 	}
 	r.PathChanged, r.PathFree, r.BelowAlias = true, false, false
+	if r.Debugging() {
+		r.Debugf(`internal redirect: "%s?%s"`, r.Path, r.Args)
+	}
 	return e.server(r)
 }
 
@@ -291,11 +332,17 @@ func (e *Engine) toNamed(r *ngx.Request, name string) ngx.Outcome {
 		return ngx.Status(500)
 	}
 	s := namedLocation(r, name)
+	if r.Debugging() {
+		r.Debugf(`test location: "%s"`, name)
+	}
 	if s == nil {
 		r.Errorf(`could not find named location "%s"`, name)
 		return ngx.Status(500)
 	}
 	r.Scope, r.HandlerLost = s, false
+	if r.Debugging() {
+		r.Debugf(`using location: %s "%s?%s"`, name, r.Path, r.Args)
+	}
 	if n := nodeOf(s); n.limit != nil && !n.limit.allows(r.Method) {
 		r.Scope = n.limit.scope
 	}
@@ -316,6 +363,9 @@ func (e *Engine) toNamed(r *ngx.Request, name string) ngx.Outcome {
 // special answers with a status: its error_page, else the built-in page.
 // OK says that it was answered; other outcomes go on.
 func (e *Engine) special(r *ngx.Request, status int) ngx.Outcome {
+	if r.Debugging() {
+		r.Debugf(`http special response: %d, "%s?%s"`, status, r.Path, r.Args)
+	}
 	if r.HeadSent {
 		return ngx.Close // an answer broke off halfway
 	}
@@ -421,6 +471,9 @@ func (e *Engine) Subrequest(sub *ngx.Request, sink ngx.Sink) int {
 	if sub.Depth > maxDepth {
 		sub.Errorf(`subrequests cycle while processing "%s"`, sub.Path)
 		return 500
+	}
+	if sub.Debugging() {
+		sub.Debugf(`http subrequest "%s?%s"`, sub.Path, sub.Args)
 	}
 	if sink == nil {
 		sink = drop{}
