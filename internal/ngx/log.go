@@ -50,7 +50,11 @@ func (r *Request) DebugfOf(f errlog.Facility, format string, args ...any) {
 
 // DebugTarget tells of the request line and of what was taken from it.
 func (r *Request) DebugTarget() {
-	r.Debugf(`http request line: "%s"`, r.Line)
+	http := "http"
+	if r.Proto == HTTP20 {
+		http = "http2"
+	}
+	r.Debugf(`%s request line: "%s"`, http, r.Line)
 	r.Debugf(`http uri: "%s"`, r.Path)
 	r.Debugf(`http args: "%s"`, r.Args)
 	r.Debugf(`http exten: "%s"`, extension(r.Path))
