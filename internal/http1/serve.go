@@ -340,21 +340,6 @@ func (c *conn) wait() bool {
 	}
 }
 
-// woke tells of the first bytes of a request.
-func (c *conn) woke() {
-	handler := "http wait request handler"
-	if c.client.Requests > 0 {
-		handler = "http keepalive handler"
-	}
-	c.client.Debugf(errlog.DebugHTTP, "%s", handler)
-	c.received(c.x.w, len(c.x.in))
-}
-
-// received tells of bytes that were read.
-func (c *conn) received(n, room int) {
-	c.client.Debugf(errlog.DebugEvent, "recv: fd:%d %d of %d", c.tc.FD(), n, room)
-}
-
 // left logs why a connection ended between requests, as nginx does.
 func (c *conn) left(err error) {
 	switch {

@@ -283,9 +283,6 @@ func (c *conn) flush() error {
 	return nil
 }
 
-// wrote tells of bytes that were sent.
-func (c *conn) wrote(n, of int) { c.x.req.DebugfOf(errlog.DebugEvent, "writev: %d of %d", n, of) }
-
 // writeError marks the connection as gone and logs why, as nginx does.
 func (c *conn) writeError(err error) error {
 	c.broken = true
