@@ -233,6 +233,9 @@ func (x *Exchange) deliver(p *upstream.Peer) ngx.Outcome {
 	if x.Status == 101 && x.H.Upgrades {
 		return x.upgrade()
 	}
+	if r.Debugging() {
+		x.debugAnswer()
+	}
 	if r.SendHead() != nil {
 		x.discard()
 		return ngx.Close
@@ -392,6 +395,9 @@ func (x *Exchange) accelRedirect() ngx.Outcome {
 // the client is gone.
 func (x *Exchange) Early() error {
 	r := x.R
+	if r.Debugging() {
+		r.Debugf("http upstream early hints: %d", x.Status)
+	}
 	if x.Status != 103 || !r.IsMain() || !ngx.Holds(r.Scope.Core.EarlyHints.V, r) {
 		return nil
 	}
