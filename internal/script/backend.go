@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"cmp"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -30,6 +32,10 @@ type backend struct {
 	count    int // connections that were accepted
 	conns    map[net.Conn]bool
 	stopped  bool
+
+	deaf bool          // nothing is read
+	done chan struct{} // closed by stop
+	held []net.Conn    // connections that fill the queue
 }
 
 // answer is what a backend does with a request.
@@ -42,7 +48,7 @@ type answer struct {
 	bodyDelay time.Duration // between head and body
 	raw       string        // the bytes of the whole response, "" for none
 	hasRaw    bool
-	mode      string // hang, reset, close, echo, echo-tls
+	mode      string // hang, reset, close, echo, echo-connection
 	chunked   bool
 	noKeep    bool
 	stderr    string   // of FastCGI
@@ -63,7 +69,7 @@ func speakers() map[string]speaker {
 }
 
 const backendUsage = usageError("usage: backend [-stop | -set] BACKEND1 [name=N] [path=P] [times=N] [status=N] [body=TEXT] [header='K: v']... " +
-	"[delay=D] [body-delay=D] [raw=FILE] [chunked] [hang | reset | close | echo | echo-tls] [keepalive=off] [tls=CERT] [speaks=PROTOCOL] [stderr=TEXT] [records=FILE]")
+	"[delay=D] [body-delay=D] [raw=FILE] [chunked] [hang | reset | close | echo | echo-connection] [keepalive=off] [tls=CERT] [deaf | full] [speaks=PROTOCOL] [stderr=TEXT] [records=FILE]")
 
 // runBackend starts, changes or stops a backend.
 func runBackend(r *run, args []string) (string, error) {
@@ -89,7 +95,7 @@ func runBackend(r *run, args []string) (string, error) {
 	if old != nil && !old.stopped {
 		return "", usageError("backend: " + name + " runs already; change it with -set")
 	}
-	b := &backend{name: name, body: name + "\n", speaks: speakers()[cmp.Or(r.kind.speaks, "http")], answers: make(map[string]*answer), conns: make(map[net.Conn]bool)}
+	b := &backend{name: name, body: name + "\n", speaks: speakers()[cmp.Or(r.kind.speaks, "http")], answers: make(map[string]*answer), conns: make(map[net.Conn]bool), done: make(chan struct{}), deaf: slices.Contains(args, "deaf")}
 	if old != nil {
 		b.requests = old.requests
 	}
@@ -128,6 +134,9 @@ func (b *backend) listen(r *run, args []string) error {
 	if network == "unix" {
 		os.Chmod(address, 0o777) // for a worker process of another user
 	}
+	if slices.Contains(args, "full") {
+		return b.fillQueue()
+	}
 	for _, a := range args {
 		if name, ok := strings.CutPrefix(a, "tls="); ok {
 			cert, err := tls.LoadX509KeyPair(r.MkAbs(name+".crt"), r.MkAbs(name+".key"))
@@ -140,6 +149,24 @@ func (b *backend) listen(r *run, args []string) error {
 	b.wait.Add(1)
 	go b.accept()
 	return nil
+}
+
+// fillQueue makes the queue of connections as short as can be and fills it, so that another connection gets no answer.
+func (b *backend) fillQueue() error {
+	raw, err := b.ln.(*net.TCPListener).SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) { failed = syscall.Listen(int(fd), 0) })
+	for err == nil && failed == nil {
+		c, timeout := net.DialTimeout("tcp", b.ln.Addr().String(), 100*time.Millisecond)
+		if timeout != nil {
+			return nil
+		}
+		b.held = append(b.held, c)
+	}
+	return errors.Join(err, failed)
 }
 
 // set reads words into an answer and puts it in force.
@@ -194,13 +221,13 @@ func (a *answer) word(r *run, k, v string, hasValue bool, path *string) (err err
 		a.stderr = v
 	case "records":
 		a.records, err = parseRecords(r.ReadFile(v))
-	case "hang", "reset", "close", "echo", "echo-tls":
+	case "hang", "reset", "close", "echo", "echo-connection":
 		a.mode = k
 	case "chunked":
 		a.chunked = true
 	case "keepalive":
 		a.noKeep = v == "off"
-	case "tls", "speaks":
+	case "tls", "speaks", "deaf", "full":
 	default:
 		return backendUsage
 	}
@@ -234,8 +261,14 @@ func (b *backend) accept() {
 // stop closes the listener and every connection.
 func (b *backend) stop() {
 	b.mu.Lock()
+	if !b.stopped {
+		close(b.done)
+	}
 	b.stopped = true
 	b.ln.Close()
+	for _, c := range b.held {
+		c.Close()
+	}
 	for c := range b.conns {
 		c.Close()
 	}
@@ -251,6 +284,10 @@ func (b *backend) serve(c net.Conn) {
 		delete(b.conns, c)
 		b.mu.Unlock()
 	}()
+	if b.deaf {
+		<-b.done
+		return
+	}
 	r := bufio.NewReader(c)
 	for {
 		m, err := b.speaks.read(r)
@@ -310,24 +347,27 @@ func (b *backend) answer(c net.Conn, r *bufio.Reader, m *message) bool {
 		}
 	case "echo":
 		a.body = text(slices.Concat(m.head, m.wire))
-	case "echo-tls":
-		a.body = session(c)
+	case "echo-connection":
+		a.body = connection(c)
 	}
 	return b.speaks.write(c, r, &a, m)
 }
 
-// session tells what a connection's TLS session has.
-func session(c net.Conn) string {
+// connection tells what a backend knows of a connection.
+func connection(c net.Conn) string {
+	from, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+	out := "from=" + from + "\n"
 	t, ok := c.(*tls.Conn)
 	if !ok {
-		return "no TLS\n"
+		return out
 	}
 	s := t.ConnectionState()
 	client := ""
 	if len(s.PeerCertificates) > 0 {
 		client = s.PeerCertificates[0].Subject.String()
 	}
-	return fmt.Sprintf("version=%s\ncipher=%s\nname=%s\nclient=%s\nresumed=%v\n", tls.VersionName(s.Version), tls.CipherSuiteName(s.CipherSuite), s.ServerName, client, s.DidResume)
+	return fmt.Sprintf("%sversion=%s\ncipher=%s\nname=%s\nclient=%s\nresumed=%v\n",
+		out, tls.VersionName(s.Version), tls.CipherSuiteName(s.CipherSuite), s.ServerName, client, s.DidResume)
 }
 
 // received prints the requests that a backend got, and forgets them.
