@@ -316,6 +316,9 @@ func (c *Conf) Check(lv *nginxconf.Level) error {
 		if port == 0 {
 			port = sp.deflt
 		}
+		if port == 0 && !isUnix(sp.name) {
+			return nginxconf.Errorf(sp.at.File, sp.at.Line, `no port in upstream "%s"`, sp.name)
+		}
 		addrs, err := lookup(sp.name, port, lv.Loader().Offline)
 		if err == nil && sp.port != 0 && !isUnix(sp.name) {
 			addrs, err = lookup(sp.name+":"+strconv.Itoa(port), port, lv.Loader().Offline)

@@ -9,7 +9,6 @@ package fastcgi
 
 import (
 	"errors"
-	"fmt"
 
 	"limpet/internal/ngx"
 	"limpet/internal/relay"
@@ -42,14 +41,6 @@ func (c *Conf) Directives() []nginxconf.Directive {
 			"Takes an answer for invalid when the server's standard error has this text."),
 		nginxconf.Accepted("fastcgi_send_lowat", hsl, nginxconf.Args1, "Linux has no low-water mark for sending"),
 	)
-}
-
-// Check makes nginx's checks of a level. The texts are nginx's.
-func (c *Conf) Check(lv *nginxconf.Level) error {
-	if i := c.Index.V; i != "" && i[len(i)-1] == '/' {
-		return fmt.Errorf(`fastcgi_index "%s" is invalid`, i)
-	}
-	return c.Conf.Check(lv)
 }
 
 func parseSplit(s *nginxconf.Setting) (*rx.Regexp, error) {

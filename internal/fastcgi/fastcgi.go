@@ -9,7 +9,7 @@ import (
 // kind is the FastCGI module's.
 func kind() *relay.Kind {
 	return &relay.Kind{
-		Name: "fastcgi", Schemes: []relay.Scheme{{Shown: "fastcgi://"}},
+		Name: "fastcgi", Schemes: []relay.Scheme{{Shown: "fastcgi://"}}, Value: relay.HostParam,
 		Next:   relay.WordsBut(relay.HTTPWords(), "http_502", "http_504"),
 		Stale:  relay.WordsBut(relay.HTTPWords(), "http_502", "http_504", "non_idempotent"),
 		Hidden: []string{"Status", "X-Accel-Expires", "X-Accel-Redirect", "X-Accel-Limit-Rate", "X-Accel-Buffering", "X-Accel-Charset"},
@@ -27,7 +27,7 @@ func Module() ngx.Module {
 			if target == nil {
 				return nil
 			}
-			return relay.Handle(b, s, target, relay.Place{Kind: k, Protocol: newPlace(nginxconf.Of[*Conf](s.Level)), Chunks: true})
+			return relay.Handle(b, s, target, relay.Place{Kind: k, Protocol: newPlace(nginxconf.Of[*Conf](s.Level), target.Value), Chunks: true})
 		},
 	}
 }
@@ -38,10 +38,10 @@ type place struct {
 	params, kept *relay.Params // kept: of requests whose answers may be kept
 }
 
-func newPlace(c *Conf) *place {
-	p := &place{conf: c, params: relay.NewParams(c.Param.V, &c.Conf, false)}
+func newPlace(c *Conf, host ngx.Text) *place {
+	p := &place{conf: c, params: relay.NewParams(c.Param.V, &c.Conf, host, false)}
 	if c.Cached.On() {
-		p.kept = relay.NewParams(c.Param.V, &c.Conf, true)
+		p.kept = relay.NewParams(c.Param.V, &c.Conf, host, true)
 	}
 	return p
 }
@@ -56,7 +56,9 @@ type state struct {
 	// ready is how many bytes at x.In[x.Rd:] are of the body without framing: they came with the head.
 	ready int
 	rest  int64 // of a body with Content-Length; -1: not known
-	over  bool  // the stream of the answer has ended
+	// mayLack says that the body may be missing although Content-Length says otherwise: the answer is one to HEAD.
+	mayLack bool
+	over    bool // the stream of the answer has ended
 	// stderr is what came of standard error and wasn't logged yet; caught that fastcgi_catch_stderr wants the answer away.
 	stderr []byte
 	caught bool
@@ -77,8 +79,9 @@ func (p *place) ReadHead(x *relay.Exchange) relay.Failure {
 	if fail := x.AwaitHead(); fail.Class != 0 {
 		return fail
 	}
-	x.JudgeBody()
-	x.State.(*state).rest = x.Length
+	s := x.State.(*state)
+	s.rest, s.mayLack = x.Length, string(x.R.Method) == "HEAD"
+	x.NoBody = x.Bodiless()
 	x.Framed = true
 	x.Keep = p.conf.KeepConn.V && !x.Cut
 	return relay.Failure{}

@@ -36,7 +36,7 @@ func appendHeader(b []byte, kind byte, content, padding int) []byte {
 // pad is how much padding makes a record's content end on a multiple of eight bytes.
 func pad(content int) int { return -content & 7 }
 
-var zeros [8]byte
+const zeros = "\x00\x00\x00\x00\x00\x00\x00\x00"
 
 // endStream makes records of a kind of what is in b behind from+headerSize, where room for a header was left, and appends the empty record that ends the stream.
 func endStream(b []byte, from int, kind byte) []byte {
@@ -84,7 +84,7 @@ func (p *place) AppendRequest(b []byte, x *relay.Exchange) []byte {
 	}
 	s.pairs = list.Append(s.pairs[:0], x)
 	from := len(b)
-	b = append(b, zeros[:]...)
+	b = append(b, zeros...)
 	for _, pair := range s.pairs {
 		b = appendLength(b, len(pair.Name))
 		b = appendLength(b, len(pair.Value))
@@ -94,7 +94,7 @@ func (p *place) AppendRequest(b []byte, x *relay.Exchange) []byte {
 	b = endStream(b, from, params)
 	if x.AtOnce() {
 		from = len(b)
-		b = append(append(b, zeros[:]...), x.Body()...)
+		b = append(append(b, zeros...), x.Body()...)
 		b = endStream(b, from, stdin)
 	}
 	return b
@@ -242,7 +242,7 @@ func (p *place) Decode(x *relay.Exchange, b []byte) ([]byte, error) {
 		case s.kind == endRequest && s.left == 0 && s.padding == 0:
 			x.Rd += at
 			return nil, p.end(x)
-		case s.kind == stdout && s.over && s.rest > 0 && !x.MayLack:
+		case s.kind == stdout && s.over && s.rest > 0 && !s.mayLack:
 			p.flush(x, relay.WhileBody)
 			return nil, relay.FramingError("upstream prematurely closed FastCGI stdout")
 		case s.kind == stderr && s.left == 0:
@@ -281,7 +281,7 @@ func (p *place) body(x *relay.Exchange, b []byte) []byte {
 // end is how an answer ends with its last record.
 func (p *place) end(x *relay.Exchange) error {
 	p.flush(x, relay.WhileBody)
-	if s := x.State.(*state); s.rest > 0 && !(x.MayLack && s.rest == x.Length) {
+	if s := x.State.(*state); s.rest > 0 && !(s.mayLack && s.rest == x.Length) {
 		return relay.FramingError("upstream prematurely closed FastCGI request")
 	}
 	if x.Rd < x.Wr {

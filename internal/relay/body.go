@@ -321,7 +321,7 @@ func (x *Exchange) read() error {
 	case n > 0:
 		return nil
 	case err == nil || err == io.EOF:
-		if !x.Framed && (x.Length < 0 || x.MayLack && x.src.read == 0) {
+		if !x.Framed && x.Length < 0 {
 			x.src.ended, x.Keep = true, false
 			return io.EOF
 		}

@@ -72,14 +72,14 @@ func (CGI) Frame(x *Exchange, n int, _ bool) []byte { return x.In[FrameRoom : Fr
 func (CGI) ReadHead(x *Exchange) Failure {
 	fail := x.AwaitHead()
 	x.Framed, x.Keep = false, false
-	x.JudgeBody()
+	x.NoBody = x.Bodiless()
 	return fail
 }
 
-// JudgeBody sets NoBody and MayLack of a CGI program's answer: one to HEAD may have a body, which only a cache wants.
-func (x *Exchange) JudgeBody() {
-	x.MayLack = string(x.R.Method) == "HEAD"
-	x.NoBody = x.Status == 204 || x.Status == 304 || x.MayLack && !x.Wanted()
+// Bodiless reports whether nothing is to be read behind the head of a CGI program's answer: one to HEAD may have a body
+// all the same, which only a cache wants.
+func (x *Exchange) Bodiless() bool {
+	return x.Status == 204 || x.Status == 304 || string(x.R.Method) == "HEAD" && !x.Wanted()
 }
 
 // Decode implements Protocol; there is no framing.

@@ -40,7 +40,6 @@ type Exchange struct {
 	Framed    bool   // the body has the protocol's framing
 	Keep      bool   // the connection can be kept
 	NoBody    bool   // there is no body, whatever Length says
-	MayLack   bool   // the body may be missing although Length says otherwise: the answer is one to HEAD
 	Fields    Fields
 	Trailer   ngx.Header // the fields behind the body, for Decode to add to
 	Stored    bool       // the head at hand comes from the cache

@@ -48,9 +48,12 @@ type param struct {
 // headerPrefix is in front of the names of header fields.
 const headerPrefix = "HTTP_"
 
-// NewParams compiles the parameters of a place; kept says that answers may be kept in the cache: the fields that
+// HostParam is the value of HTTP_HOST unless a _param sets it, for Kind.Value.
+const HostParam = "$host$is_request_port$request_port"
+
+// NewParams compiles the parameters of a place; host is HostParam, compiled; kept says that answers may be kept in the cache: the fields that
 // make an answer conditional or a part are then nginx's own.
-func NewParams(list []Param, c *Conf, kept bool) *Params {
+func NewParams(list []Param, c *Conf, host ngx.Text, kept bool) *Params {
 	p := &Params{headers: c.PassHeaders.V}
 	if kept {
 		for _, name := range [...]string{"If-Modified-Since", "If-Unmodified-Since", "If-None-Match", "If-Match", "Range", "If-Range"} {
@@ -69,6 +72,10 @@ func NewParams(list []Param, c *Conf, kept bool) *Params {
 			}
 		}
 		p.own = append(p.own, param{[]byte(own.Name), own.Value, own.IfNotEmpty})
+	}
+	if !p.decides([]byte("Host")) {
+		p.decided = append(p.decided, "Host")
+		p.own = append(p.own, param{[]byte(headerPrefix + "HOST"), host, true})
 	}
 	return p
 }

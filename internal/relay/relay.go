@@ -31,6 +31,8 @@ type Kind struct {
 	Next, Stale []nginxconf.Word[uint32]
 	// Hidden are the fields of answers that don't go to the client unless _pass_header names them.
 	Hidden []string
+	// Value is a text with variables whose value the protocol needs of each request; "" where it needs none.
+	Value string
 	// OwnServer says that where the peer's Server or Date pass, an answer without them goes on without them.
 	OwnServer bool
 	// Conf returns the module's settings of a level.
@@ -84,6 +86,8 @@ type Place struct {
 	BodyAlways bool
 	// NoBody says that requests have no body towards peers.
 	NoBody bool
+	// OwnError is a status of answers that limpet's own page stands for; 0 for none.
+	OwnError int
 	// Trailers says that fields behind an answer go to the client.
 	Trailers bool
 	// Probe appends the head of a health check's request; nil where the protocol has none.

@@ -218,6 +218,10 @@ func (x *Exchange) deliver(p *upstream.Peer) ngx.Outcome {
 		x.discard()
 		return ngx.Status(status)
 	}
+	if own := x.H.OwnError; own != 0 && x.Status == own {
+		x.discard()
+		return ngx.Status(own)
+	}
 	if x.Fields.redirect != nil && c.IgnoreHeaders.V&IgnoreRedirect == 0 {
 		x.c.release()
 		return x.accelRedirect()

@@ -35,7 +35,7 @@ func (c *Conf) Directives() []nginxconf.Directive {
 // kind is the SCGI module's.
 func kind() *relay.Kind {
 	return &relay.Kind{
-		Name: "scgi", Schemes: []relay.Scheme{{Shown: "scgi://"}},
+		Name: "scgi", Schemes: []relay.Scheme{{Shown: "scgi://"}}, Value: relay.HostParam,
 		Next:   relay.WordsBut(relay.HTTPWords(), "http_502", "http_504"),
 		Stale:  relay.WordsBut(relay.HTTPWords(), "http_502", "http_504", "non_idempotent"),
 		Hidden: []string{"Status", "X-Accel-Expires", "X-Accel-Redirect", "X-Accel-Limit-Rate", "X-Accel-Buffering", "X-Accel-Charset"},
@@ -53,7 +53,7 @@ func Module() ngx.Module {
 			if target == nil {
 				return nil
 			}
-			return relay.Handle(b, s, target, relay.Place{Kind: k, Protocol: newPlace(nginxconf.Of[*Conf](s.Level))})
+			return relay.Handle(b, s, target, relay.Place{Kind: k, Protocol: newPlace(nginxconf.Of[*Conf](s.Level), target.Value)})
 		},
 	}
 }
@@ -64,10 +64,10 @@ type place struct {
 	params, kept *relay.Params // kept: of requests whose answers may be kept
 }
 
-func newPlace(c *Conf) *place {
-	p := &place{params: relay.NewParams(c.Param.V, &c.Conf, false)}
+func newPlace(c *Conf, host ngx.Text) *place {
+	p := &place{params: relay.NewParams(c.Param.V, &c.Conf, host, false)}
 	if c.Cached.On() {
-		p.kept = relay.NewParams(c.Param.V, &c.Conf, true)
+		p.kept = relay.NewParams(c.Param.V, &c.Conf, host, true)
 	}
 	return p
 }

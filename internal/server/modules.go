@@ -19,6 +19,7 @@ import (
 	"limpet/internal/location"
 	"limpet/internal/lua"
 	"limpet/internal/maps"
+	"limpet/internal/memcached"
 	"limpet/internal/metrics"
 	"limpet/internal/mirror"
 	"limpet/internal/ngx"
@@ -64,6 +65,7 @@ func (opt *Options) modules() []ngx.Module {
 		fastcgi.Module(),
 		uwsgi.Module(),
 		scgi.Module(),
+		memcached.Module(),
 		realip.Module(),
 		limit.Module(),
 		access.Module(),

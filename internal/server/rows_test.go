@@ -99,7 +99,11 @@ func differences() map[string]string {
 		"server_name":             "an empty name is made where the server is built",
 		"keepalive_timeout":       "nginx has two: 60s in an upstream, which the table takes for the one of http",
 		"proxy_ssl_name":          "unset, it is the host of proxy_pass or a script's",
+		"uwsgi_ssl_name":          "unset, it is the host of uwsgi_pass",
 		"proxy_set_header":        "the default fields are built in",
+		"fastcgi_param":           "HTTP_HOST is built in",
+		"uwsgi_param":             "HTTP_HOST is built in",
+		"scgi_param":              "HTTP_HOST is built in",
 		"error_log":               "the default follows -e",
 		"log_format":              "combined is built in",
 	}

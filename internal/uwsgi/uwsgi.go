@@ -9,7 +9,7 @@ package uwsgi
 
 import (
 	"encoding/binary"
-	"fmt"
+	"errors"
 
 	"limpet/internal/http1"
 	"limpet/internal/ngx"
@@ -47,7 +47,7 @@ func modifier(s *nginxconf.Setting) (int, error) {
 	case !ok:
 		return 0, nginxconf.Brief("invalid number")
 	case n > 255:
-		return 0, fmt.Errorf("value must be equal to or less than %d", 255)
+		return 0, errors.New("value must be between 0 and 255")
 	}
 	return n, nil
 }
@@ -55,7 +55,7 @@ func modifier(s *nginxconf.Setting) (int, error) {
 // kind is the uwsgi module's.
 func kind() *relay.Kind {
 	return &relay.Kind{
-		Name: "uwsgi",
+		Name: "uwsgi", Value: relay.HostParam,
 		Schemes: []relay.Scheme{
 			{Prefix: "uwsgi://", Shown: "uwsgi://"}, {Prefix: "suwsgi://", Shown: "suwsgi://", TLS: true}, {Shown: "uwsgi://"},
 		},
@@ -76,7 +76,7 @@ func Module() ngx.Module {
 			if target == nil {
 				return nil
 			}
-			return relay.Handle(b, s, target, relay.Place{Kind: k, Protocol: newPlace(nginxconf.Of[*Conf](s.Level))})
+			return relay.Handle(b, s, target, relay.Place{Kind: k, Protocol: newPlace(nginxconf.Of[*Conf](s.Level), target.Value)})
 		},
 	}
 }
@@ -88,10 +88,10 @@ type place struct {
 	params, kept *relay.Params // kept: of requests whose answers may be kept
 }
 
-func newPlace(c *Conf) *place {
-	p := &place{conf: c, params: relay.NewParams(c.Param.V, &c.Conf, false)}
+func newPlace(c *Conf, host ngx.Text) *place {
+	p := &place{conf: c, params: relay.NewParams(c.Param.V, &c.Conf, host, false)}
 	if c.Cached.On() {
-		p.kept = relay.NewParams(c.Param.V, &c.Conf, true)
+		p.kept = relay.NewParams(c.Param.V, &c.Conf, host, true)
 	}
 	return p
 }
