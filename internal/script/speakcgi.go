@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -136,8 +137,13 @@ func (uwsgi) read(r *bufio.Reader) (*message, error) {
 		b = b[end:]
 		return s, true
 	}
+	var rest []byte
 	for len(b) > 0 {
 		name, ok := next()
+		if !ok && h[0] != 0 { // a packet that isn't of names and values alone
+			rest = b
+			break
+		}
 		value, also := next()
 		if !ok || !also {
 			return malformed(m, errors.New("a name or a value is cut"))
@@ -145,7 +151,9 @@ func (uwsgi) read(r *bufio.Reader) (*message, error) {
 		m.param(name, value)
 	}
 	m.head = append(m.head, '\n')
-	return m, m.readLength(r)
+	err := m.readLength(r)
+	m.wire = slices.Concat(rest, m.wire)
+	return m, err
 }
 
 func (uwsgi) write(c io.Writer, _ *bufio.Reader, a *answer, m *message) bool {
