@@ -20,7 +20,7 @@ import (
 type Conf struct {
 	relay.Conf
 	Index       nginxconf.Opt[string]
-	Split       nginxconf.Opt[*rx.Regexp]
+	Split       nginxconf.List[*rx.Regexp] // the last one counts
 	Param       nginxconf.List[relay.Param]
 	KeepConn    nginxconf.Opt[bool]
 	CatchStderr nginxconf.List[string]
@@ -34,7 +34,7 @@ func (c *Conf) Directives() []nginxconf.Directive {
 	rows = append(rows, c.BodyRows()...)
 	return append(rows,
 		nginxconf.Str("fastcgi_index", hsl, &c.Index, "", "Sets the file that a URI's slash at the end stands for in $fastcgi_script_name."),
-		nginxconf.Custom("fastcgi_split_path_info", hsl, nginxconf.Args1, &c.Split, parseSplit, "", "Parts a URI into $fastcgi_script_name and $fastcgi_path_info by a pattern with two captures."),
+		nginxconf.Each("fastcgi_split_path_info", hsl, nginxconf.Args1, &c.Split, parseSplit, "Parts a URI into $fastcgi_script_name and $fastcgi_path_info by a pattern with two captures."),
 		nginxconf.Each("fastcgi_param", hsl, nginxconf.Args23, &c.Param, relay.ParseParam, "Sets a parameter that is passed to the server."),
 		nginxconf.Flag("fastcgi_keep_conn", hsl, &c.KeepConn, "off", "Asks the server to keep connections open."),
 		nginxconf.Each("fastcgi_catch_stderr", hsl, nginxconf.Args1, &c.CatchStderr, func(s *nginxconf.Setting) (string, error) { return s.Arg(0), nil },
@@ -73,8 +73,8 @@ func Vars() []ngx.Variable {
 
 // split parts the URI by fastcgi_split_path_info.
 func split(r *ngx.Request) (script, info []byte) {
-	re := nginxconf.Of[*Conf](r.Scope.Level).Split.V
-	if re == nil || !r.Match(re, r.Path) {
+	list := nginxconf.Of[*Conf](r.Scope.Level).Split.V
+	if len(list) == 0 || !r.Match(list[len(list)-1], r.Path) {
 		return r.Path, nil
 	}
 	return r.Capture(1), r.Capture(2)

@@ -213,7 +213,7 @@ func (r *run) wrap(file, wrapped string) (string, error) {
 	if err != nil {
 		return "", usageError(err.Error())
 	}
-	http := []string{"include " + file + ";"}
+	http := append([]string{"include " + file + ";"}, r.kind.passed()...)
 	if r.bin.Oracle {
 		if !regexp.MustCompile(`(?m)^\s*access_log\s`).Match(text) {
 			http = append(http, "access_log "+filepath.Join(r.work, "logs/access.log")+";")

@@ -36,7 +36,7 @@ func (c *Conf) Directives() []nginxconf.Directive {
 		nginxconf.Each("uwsgi_param", hsl, nginxconf.Args23, &c.Param, relay.ParseParam, "Sets a parameter that is passed to the server."),
 		nginxconf.Custom("uwsgi_modifier1", hsl, nginxconf.Args1, &c.Modifier1, modifier, "0", "Sets the first modifier of a packet."),
 		nginxconf.Custom("uwsgi_modifier2", hsl, nginxconf.Args1, &c.Modifier2, modifier, "0", "Sets the second modifier of a packet."),
-		nginxconf.Str("uwsgi_string", hsl, &c.String, "", "Is sent behind the packet."),
+		nginxconf.Str("uwsgi_string", hsl, &c.String, "", "Is sent at the packet's end, behind the parameters."),
 	)
 }
 
@@ -122,6 +122,7 @@ func (p *place) AppendRequest(b []byte, x *relay.Exchange) []byte {
 		b = appendText(b, pair.Value)
 	}
 	clear(s.pairs)
+	b = append(b, p.conf.String.V...)
 	size := len(b) - from - 4
 	if size > maxPacket {
 		x.R.Errorf("uwsgi request is too big: %d", size)
@@ -129,7 +130,7 @@ func (p *place) AppendRequest(b []byte, x *relay.Exchange) []byte {
 		return b
 	}
 	binary.LittleEndian.PutUint16(b[from+1:], uint16(size))
-	return append(b, p.conf.String.V...)
+	return b
 }
 
 func appendText(b, text []byte) []byte {
