@@ -83,7 +83,7 @@ func (x *Exchange) AwaitHead() Failure {
 			return fail
 		}
 		if x.Wr >= limit {
-			return x.tooBig()
+			return x.TooBig()
 		}
 		if fail := x.Fill(); fail.Class != 0 {
 			return fail
@@ -91,7 +91,11 @@ func (x *Exchange) AwaitHead() Failure {
 	}
 }
 
-func (x *Exchange) tooBig() Failure {
+// Fits reports whether the buffer is large enough for a head that ends at In[end].
+func (x *Exchange) Fits(end int) bool { return end <= int(x.H.conf.BufferSize.V) }
+
+// TooBig logs a head that the buffer is too small for.
+func (x *Exchange) TooBig() Failure {
 	x.R.Errorf("upstream sent too big header while %s", WhileHead)
 	return Failure{Class: NextInvalidHeader, Status: 502}
 }
@@ -136,8 +140,8 @@ func (x *Exchange) ParseFields(at int) (done bool, fail Failure) {
 			return false, x.Invalid(`upstream sent invalid header: "%s\x%02x..."`, line, x.In[at+n])
 		case http1.FieldEnd:
 			x.HeadAt, x.Rd = x.Rd, at+n
-			if x.Rd > int(x.H.conf.BufferSize.V) {
-				return false, x.tooBig()
+			if !x.Fits(x.Rd) {
+				return false, x.TooBig()
 			}
 			return true, Failure{}
 		}
