@@ -25,6 +25,7 @@ type Group struct {
 	FailOpen bool
 	Script   Script // nil without; comes before Sticky and Balancer
 	Kept     *Kept  // nil where connections aren't kept
+	Queue    *Queue // nil where requests don't wait for peers
 
 	dialed int // port of an implicit group, the default one included
 	method Method
@@ -91,6 +92,7 @@ type State struct {
 	upSince   atomic.Int64  // Unix milliseconds of the last coming back; 0: it never was away
 	conns     atomic.Int64
 	drain     atomic.Bool
+	queue     atomic.Pointer[Queue] // of those who may wait for the peer; nil: nobody does
 
 	// guarded by the Group's mu
 	fails    int
@@ -127,6 +129,9 @@ func (s *State) SetDown(n uint, down bool) {
 			if old != 0 && mask == 0 {
 				s.cameUp()
 			}
+			if old != mask {
+				s.offerAll() // when it went down, the group may fail open by that
+			}
 			return
 		}
 	}
@@ -146,7 +151,10 @@ func (p *Peer) IsDown() bool { return p.Down || p.Unhealthy() }
 
 // SetDrain keeps new clients away from the peer, or no longer; those who stick to
 // it go on. It holds beside the file's drain, over reloads.
-func (s *State) SetDrain(on bool) { s.drain.Store(on) }
+func (s *State) SetDrain(on bool) {
+	s.drain.Store(on)
+	s.offerAll()
+}
 
 // Draining reports whether only clients that stick to the peer are sent to it,
 // by the file or by SetDrain.
@@ -181,8 +189,9 @@ func (g *Group) Failed(p *Peer) bool {
 // ClearFails forgets the failures, as a check does that turns a peer up.
 func (g *Group) ClearFails(p *Peer) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	p.fails = 0
+	g.mu.Unlock()
+	p.offerAll()
 }
 
 // Figures are what changes of a peer while it serves.
@@ -347,6 +356,9 @@ func (sp *spec) build(b *ngx.Build, outer *Conf) error {
 		g.Kept = ngx.Keep(b, "kept "+g.Name, func() *Kept { return new(Kept) })
 		g.Kept.configure(g.Conf, b.Workers)
 	}
+	if sp.level != nil && g.Conf.Queue.IsSet() {
+		g.Queue = ngx.Keep(b, "queue "+g.Name, func() *Queue { return new(Queue) })
+	}
 	ps, err := sp.firstPeers(b)
 	if err != nil {
 		return err
@@ -402,6 +414,12 @@ func (g *Group) publish(ps *Peers) {
 		ps.Sticky = g.sticky(ps)
 	}
 	g.peers.Store(ps)
+	if q := g.Queue; q != nil {
+		for _, p := range ps.All {
+			p.State.queue.Store(q)
+		}
+		q.offer(anyNumber)
+	}
 }
 
 // nth tells the servers of one address apart, whose failures and connections
