@@ -58,6 +58,7 @@ type spec struct {
 	sticky  func(b *ngx.Build, g *Group) (StickyMaker, error)
 	zone    bool // it has a zone
 	queue   bool // it has a queue
+	counted bool // -t tells of its max_conns
 	script  func(b *ngx.Build, g *Group) (Script, error)
 	group   *Group
 }

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"bytes"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -71,7 +72,7 @@ type Peer struct {
 
 	weight      int
 	maxFails    int
-	maxConns    int
+	maxConns    int // of all worker processes
 	failTimeout time.Duration
 	slowStart   time.Duration
 
@@ -169,7 +170,7 @@ func (p *Peer) MaxFails() int { return p.maxFails }
 // FailTimeout returns the parameter of the server line.
 func (p *Peer) FailTimeout() time.Duration { return p.failTimeout }
 
-// MaxConns returns the parameter of the server line; 0 is no limit.
+// MaxConns returns how many requests the peer may serve at once; 0 is no limit.
 func (p *Peer) MaxConns() int { return p.maxConns }
 
 // Fails returns the number of failures that count against the peer.
@@ -388,6 +389,7 @@ func (sp *spec) firstPeers(b *ngx.Build) (*Peers, error) {
 	for _, sv := range sp.servers {
 		for _, a := range sv.addrs {
 			p := sv.peer(a)
+			p.maxConns = sp.maxConns(b, sv)
 			p.State = ngx.Keep(b, "peer "+sp.group.Name+" "+nth(a, times), func() *State { return new(State) })
 			all = append(all, p)
 		}
@@ -397,6 +399,20 @@ func (sp *spec) firstPeers(b *ngx.Build) (*Peers, error) {
 		return nil, nginxconf.Errorf(sp.at.File, sp.at.Line, `no servers in upstream "%s"`, sp.name)
 	}
 	return ps, nil
+}
+
+// maxConns returns the bound of a server line's max_conns: without a zone nginx
+// counts, and bounds, in each worker process for itself.
+// https://nginx.org/en/docs/http/ngx_http_upstream_module.html#max_conns
+func (sp *spec) maxConns(b *ngx.Build, sv *serverSpec) int {
+	if sp.zone || sv.maxConns == 0 || b.Workers == 1 {
+		return sv.maxConns
+	}
+	if !sp.counted {
+		sp.counted = true
+		b.Notice("notice", `max_conns in upstream "%s" counts for each of %d worker processes, as the group has no zone, in %s:%d`, sp.name, b.Workers, sp.at.File, sp.at.Line)
+	}
+	return sv.maxConns * min(b.Workers, math.MaxInt/sv.maxConns)
 }
 
 // OnChange has f told of the group's peers whenever there are others, before
