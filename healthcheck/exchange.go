@@ -182,7 +182,13 @@ func (x *exchange) rest() time.Duration { return max(time.Until(x.deadline), tim
 func (x *exchange) connect(p *prober) bool {
 	t := x.target
 	x.begins(stepConnect, t.check.timeouts.connect)
-	c, err := p.dial(t.network, t.addr, tcp.DialOptions{Timeout: x.rest(), Opened: x.opened})
+	if t.to == nil {
+		if to, err := tcp.ParseAddress(t.network, t.addr); err == nil {
+			t.to = to
+		}
+	}
+	// Without TLS a probe waits for an answer after each write.
+	c, err := p.dial(t.network, t.addr, tcp.DialOptions{Timeout: x.rest(), Opened: x.opened, To: t.to, Delay: t.check.tls == nil})
 	if err != nil {
 		x.open(nil)
 		x.lacking = isLack(err)
