@@ -33,6 +33,9 @@ func (s *Session) Wait(guard func(*tcp.Conn)) *Peer {
 		s.Refusal, s.why = 0, "upstream queue is full: no live upstreams"
 		return nil
 	}
+	if s.debugging() {
+		s.Request.Debugf(`upstream "%s": waits in the queue, %d do`, s.Group.Name, q.Len())
+	}
 	begun := time.Now()
 	s.queued = true
 	guard(w.conn)
@@ -51,6 +54,9 @@ func (s *Session) Wait(guard func(*tcp.Conn)) *Peer {
 		s.Refusal, s.why = 0, "upstream queue timed out: no live upstreams"
 	default:
 		q.Stats.Served.Add(1)
+		if s.debugging() {
+			s.debugChosen(p, "the queue")
+		}
 	}
 	return p
 }
