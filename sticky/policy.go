@@ -77,6 +77,25 @@ func (p *Policy) Begun(s *upstream.Session) {
 	}
 }
 
+// Moved implements upstream.Sticky. What the client wished for is looked for among
+// the peers of the moment, as its cookie may be gone from the request.
+func (p *Policy) Moved(s *upstream.Session, before *upstream.Peers) {
+	w := *wishOf(s)
+	named := w.peers
+	w.peers = nil
+	for _, q := range named {
+		for _, now := range p.peers.All {
+			if now.State == q.State {
+				w.peers = append(w.peers, now)
+			}
+		}
+	}
+	if len(named) > 0 && len(w.peers) == 0 {
+		w.reason = Unknown
+	}
+	s.Mark = &w
+}
+
 // Choose implements upstream.Sticky.
 func (p *Policy) Choose(s *upstream.Session) *upstream.Peer {
 	w := wishOf(s)

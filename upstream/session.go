@@ -44,6 +44,13 @@ type Session struct {
 	keyValue []byte
 	begun    int64
 
+	// Of requests that may wait in the group's queue: the client's own peer, which couldn't be asked, how long the
+	// request has waited for the try at hand, and why there was no peer.
+	want   *Peer
+	Queued time.Duration
+	why    string
+	queued bool // it waits, so that those who wait aren't before it
+
 	backup bool // the backup peers' turn
 	open   bool // it fails open: peers that checks have turned down are asked
 	tried  []uint64
@@ -100,6 +107,9 @@ type Sticky interface {
 	Answered(s *Session, p *Peer)
 	// Ended tells how the try with p ended.
 	Ended(s *Session, p *Peer, out Outcome)
+	// Moved tells a session which waited in the queue that it goes on with these
+	// peers, those for which this stickiness was made, in place of those before.
+	Moved(s *Session, before *Peers)
 }
 
 // Charger is a Balancer that takes note of a peer that a client sticks to, so
@@ -127,15 +137,21 @@ type Script interface {
 // Begin starts a session.
 func (g *Group) Begin(s *Session, r *ngx.Request) {
 	ps := g.Peers()
-	*s = Session{Group: g, Peers: ps, Request: r, Tries: ps.tries}
+	*s = Session{Group: g, Request: r, Tries: ps.tries}
+	s.setPeers(ps)
+	if ps.Sticky != nil {
+		ps.Sticky.Begun(s)
+	}
+}
+
+// setPeers makes ps the session's peers, none of them tried.
+func (s *Session) setPeers(ps *Peers) {
+	s.Peers, s.inline = ps, [2]uint64{}
 	words := (len(ps.All) + 63) / 64
 	if words <= len(s.inline) {
 		s.tried = s.inline[:words]
 	} else {
 		s.tried = make([]uint64, words)
-	}
-	if ps.Sticky != nil {
-		ps.Sticky.Begun(s)
 	}
 }
 
@@ -144,7 +160,7 @@ func (g *Group) Begin(s *Session, r *ngx.Request) {
 func (s *Session) Next() *Peer {
 	g := s.Group
 	s.Number++
-	s.At = time.Now()
+	s.At, s.Queued = time.Now(), 0
 	now := s.At.Unix()
 	if s.debugging() {
 		s.debugOut(s.At)
@@ -152,6 +168,7 @@ func (s *Session) Next() *Peer {
 	if g.Script != nil {
 		p, status := g.Script.Choose(s)
 		if s.Refusal = status; status != 0 {
+			s.want, s.Own = nil, nil
 			return nil
 		}
 		if p != nil {
@@ -165,7 +182,8 @@ func (s *Session) Next() *Peer {
 	}
 	sticky := s.Peers.Sticky
 	if sticky != nil {
-		if p := sticky.Choose(s); p != nil && s.take(p, now) {
+		s.want = sticky.Choose(s)
+		if p := s.want; p != nil && s.take(p, now) {
 			if s.debugging() {
 				s.debugChosen(p, "stickiness")
 			}
@@ -192,6 +210,9 @@ func (s *Session) Next() *Peer {
 
 // choose picks a peer, marks it as tried and counts it as busy.
 func (s *Session) choose(now int64) *Peer {
+	if s.isBehind() {
+		return nil
+	}
 	s.Group.mu.Lock()
 	defer s.Group.mu.Unlock()
 	p := s.pick(now)
@@ -267,6 +288,9 @@ func (s *Session) among(peers []*Peer, now int64) *Peer {
 // take makes the client's own peer the one at hand, if it may be asked.
 func (s *Session) take(p *Peer, now int64) bool {
 	g, ps := s.Group, s.Peers
+	if !p.Draining() && s.isBehind() {
+		return false
+	}
 	g.mu.Lock()
 	ok := len(ps.All) == 1 && !p.IsDown() && !p.full() || s.May(p, now)
 	if ok {
@@ -350,15 +374,21 @@ func (s *Session) Done(out Outcome) {
 	if ps.Sticky != nil {
 		ps.Sticky.Ended(s, p, out)
 	}
-	if p.Foreign {
-		return
-	}
-	if len(ps.All) == 1 {
+	switch {
+	case p.Foreign:
+	case len(ps.All) == 1:
 		s.Tries = 0
-		return
+	default:
+		g.mu.Lock()
+		s.settle(p, out)
+		g.mu.Unlock()
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	p.offer()
+}
+
+// settle counts how the try ended for or against the peer. The group is locked.
+func (s *Session) settle(p *Peer, out Outcome) {
+	ps := s.Peers
 	if ps.observer != nil {
 		ps.observer.Done(s, p, out)
 	}
@@ -368,6 +398,7 @@ func (s *Session) Done(out Outcome) {
 				p.cameUp()
 			}
 			p.fails = 0
+			p.offerAll()
 		}
 		return
 	}

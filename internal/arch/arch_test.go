@@ -75,7 +75,6 @@ internal/ngx fileBuffers # a pool; holds no state between writes
 internal/ngx clockEpoch # when the process began, for a cheaper clock
 internal/tcp epoch # likewise
 internal/tcp joinedBuffers # a pool; holds no state between writes
-internal/tcp longAgo # a constant that Go can't write as one
 internal/server knownText # embedded
 testdata/seed Files # embedded
 `

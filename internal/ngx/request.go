@@ -188,8 +188,9 @@ type Response struct {
 // Try tells of one peer asked on behalf of a request: an element of the
 // $upstream_ lists. Times are -1 where the step wasn't reached.
 type Try struct {
-	Peer         []byte // address as logged, or the group's name when no peer was there
-	Status       int    // 0 when no answer came
+	Peer         []byte        // address as logged, or the group's name when no peer was there
+	Status       int           // 0 when no answer came
+	Queue        time.Duration // before the peer was chosen; 0 where there was no waiting
 	Connect      time.Duration
 	Header       time.Duration
 	Response     time.Duration

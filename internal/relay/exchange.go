@@ -216,6 +216,9 @@ func (x *Exchange) run() ngx.Outcome {
 	for {
 		p := x.s.Next()
 		if p == nil {
+			p = x.s.Wait(x.guard)
+		}
+		if p == nil {
 			return x.noPeer()
 		}
 		out, fail := x.try(p, x.s.At)
@@ -243,13 +246,13 @@ func (x *Exchange) run() ngx.Outcome {
 // noPeer ends a request that no peer may be asked for.
 func (x *Exchange) noPeer() ngx.Outcome {
 	r := x.R
-	r.Tries = append(r.Tries, ngx.Try{Peer: []byte(x.To.group.Name), Status: 502, Connect: -1, Header: -1, GroupChanged: x.changed()})
+	r.Tries = append(r.Tries, ngx.Try{Peer: []byte(x.To.group.Name), Status: 502, Queue: x.s.Queued, Connect: -1, Header: -1, GroupChanged: x.changed()})
 	if status := x.s.Refusal; status != 0 {
 		r.Tries[len(r.Tries)-1].Status = status
 		return ngx.Status(status)
 	}
 	r.Up.Peer = []byte(x.To.group.Name)
-	r.Errorf("no live upstreams while connecting to upstream")
+	r.Errorf("%s while connecting to upstream", x.s.Why())
 	if x.c != nil {
 		return x.c.failed(x, Failure{Class: NextError, Status: 502})
 	}
@@ -335,7 +338,7 @@ func (x *Exchange) try(p *upstream.Peer, now time.Time) (ngx.Outcome, Failure) {
 	x.Trailer.Reset()
 	x.src, x.ended, x.head = source{}, time.Time{}, time.Time{}
 	r.Up.Peer = p.Name
-	r.Tries = append(r.Tries, ngx.Try{Peer: p.Name, Connect: -1, Header: -1, Response: -1, GroupChanged: x.changed()})
+	r.Tries = append(r.Tries, ngx.Try{Peer: p.Name, Queue: x.s.Queued, Connect: -1, Header: -1, Response: -1, GroupChanged: x.changed()})
 	x.s.While = WhileConnecting
 	if fail := x.connect(p); fail.Class != 0 {
 		return 0, fail
