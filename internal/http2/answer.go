@@ -220,6 +220,9 @@ func (s *stream) account(r *ngx.Request) {
 	r.BodySent = max(s.sent-s.headLen, 0)
 }
 
+// OnWriteBlocked implements ngx.Blocker.
+func (s *stream) OnWriteBlocked(f func()) { s.blocked = f }
+
 // Flush implements ngx.Sink.
 func (s *stream) Flush(r *ngx.Request) error { return s.push(r, true, false) }
 
