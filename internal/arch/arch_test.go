@@ -37,7 +37,8 @@ cmd/limpet
 
 // extra lists imports within a line, each with its reason.
 const extra = `
-internal/proxy: internal/http1, internal/cache # one codec for both sides; what is kept of answers
+internal/relay: internal/http1, internal/cache # one reading of fields; what is kept of answers
+internal/proxy: internal/http1, internal/relay # one codec for both sides; what passing requests on has in common
 internal/http2: internal/http1 # one reading of targets and fields
 `
 

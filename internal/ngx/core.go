@@ -56,6 +56,7 @@ type Core struct {
 	ClientHeaderBufferSize   nginxconf.Opt[int64]
 	LargeClientHeaderBuffers nginxconf.Opt[nginxconf.Buffers]
 	MaxHeaders               nginxconf.Opt[int]
+	EarlyHints               nginxconf.List[Text]
 	IgnoreInvalidHeaders     nginxconf.Opt[bool]
 	MergeSlashes             nginxconf.Opt[bool]
 	UnderscoresInHeaders     nginxconf.Opt[bool]
@@ -120,6 +121,7 @@ func (c *Core) Directives() []nginxconf.Directive {
 		nginxconf.Msec("client_header_timeout", nginxconf.HTTPServer, &c.ClientHeaderTimeout, "60s", "Bounds the time to receive a request's header."),
 		nginxconf.Size("client_header_buffer_size", nginxconf.HTTPServer, &c.ClientHeaderBufferSize, "1k", "Sets the first buffer for a request's header."),
 		nginxconf.Bufs("large_client_header_buffers", nginxconf.HTTPServer, &c.LargeClientHeaderBuffers, "4 8k", "Sets the number and size of buffers for a long request line or header."),
+		nginxconf.Many("early_hints", nginxconf.HTTPServerLocation, nginxconf.Args1More, &c.EarlyHints, ParseConditions, "", "Says when 103 answers of peers are passed on."),
 		nginxconf.Num("max_headers", nginxconf.HTTPServer, &c.MaxHeaders, "1000", "Bounds the number of a request's header fields."),
 		nginxconf.Flag("ignore_invalid_headers", nginxconf.HTTPServer, &c.IgnoreInvalidHeaders, "on", "Drops request header fields with invalid names."),
 		nginxconf.Flag("merge_slashes", nginxconf.HTTPServer, &c.MergeSlashes, "on", "Takes adjacent slashes of a URI for one."),

@@ -177,3 +177,26 @@ func TextRow(name string, in nginxconf.Context, field *nginxconf.Opt[Text], def,
 		return ParseText(s, s.Arg(0))
 	}, def, doc)
 }
+
+// ParseConditions reads values of which one must be neither empty nor 0 for the directive to hold.
+func ParseConditions(s *nginxconf.Setting) ([]Text, error) {
+	var texts []Text
+	for i := range s.Args {
+		t, err := ParseText(s, s.Arg(i))
+		if err != nil {
+			return nil, err
+		}
+		texts = append(texts, t)
+	}
+	return texts, nil
+}
+
+// Holds reports whether one of the conditions is neither empty nor 0.
+func Holds(conds []Text, r *Request) bool {
+	for i := range conds {
+		if v := conds[i].Bytes(r); len(v) > 0 && string(v) != "0" {
+			return true
+		}
+	}
+	return false
+}

@@ -1,28 +1,25 @@
 package proxy
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"strings"
 	"testing"
 
-	"limpet/internal/ngx"
+	"limpet/internal/relay"
 	"limpet/internal/tcp"
-	"limpet/upstream"
 )
 
 // silence is a piece that never comes.
 const silence = "silence"
 
-// answering is an exchange whose peer sends the pieces, one read each, and closes.
-func answering(t testing.TB, statements string, pieces ...string) *exchange {
+// answering is an Exchange whose peer sends the pieces, one read each, and closes.
+func answering(t testing.TB, statements string, pieces ...string) *relay.Exchange {
 	t.Helper()
-	x := passing(t, location(t, statements+"proxy_pass http://127.0.0.1;"), request("/name/"))
 	a, b := net.Pipe()
-	x.link = upstream.Link{Conn: tcp.New(a)}
-	x.out = append(x.out, "GET / HTTP/1.1\r\n\r\n"...)
+	x := over(t, location(t, statements+"proxy_pass http://127.0.0.1;"), request("/name/"), tcp.New(a))
+	x.Out = append(x.Out, "GET / HTTP/1.1\r\n\r\n"...)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -38,7 +35,7 @@ func answering(t testing.TB, statements string, pieces ...string) *exchange {
 		}
 	}()
 	t.Cleanup(func() {
-		x.close()
+		x.End()
 		b.Close()
 		<-done
 	})
@@ -48,21 +45,21 @@ func answering(t testing.TB, statements string, pieces ...string) *exchange {
 func split(s string) []string { return strings.Split(s, "") }
 
 // outcome tells how the head was taken: the failure's class and status, or status, length and the fields.
-func outcome(x *exchange) string {
-	if fail := x.readHead(); fail.class != 0 {
-		return fmt.Sprint("fail ", fail.class, " ", fail.status)
+func outcome(x *relay.Exchange) string {
+	if fail := x.H.Protocol.ReadHead(x); fail.Class != 0 {
+		return fmt.Sprint("fail ", fail.Class, " ", fail.Status)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d length %d chunked %v keep %v", x.line.Status, x.length, x.chunked, x.keep)
-	for _, f := range x.r.UpHead.Fields {
+	fmt.Fprintf(&b, "%d length %d chunked %v keep %v", x.Status, x.Length, x.Framed, x.Keep)
+	for _, f := range x.R.UpHead.Fields {
 		fmt.Fprintf(&b, " %s=%s", f.Name, f.Value)
 	}
 	return b.String()
 }
 
 func TestAnswersHead(t *testing.T) {
-	bad := fmt.Sprint("fail ", nextInvalidHeader, " 502")
-	lost := fmt.Sprint("fail ", nextError, " 502")
+	bad := fmt.Sprint("fail ", relay.NextInvalidHeader, " 502")
+	lost := fmt.Sprint("fail ", relay.NextError, " 502")
 	for _, c := range []struct{ rule, conf, head, want string }{
 		{"a length", "", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nA: b\r\n\r\n", "200 length 3 chunked false keep true Content-Length=3 A=b"},
 		{"chunks", "", "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n", "200 length -1 chunked true keep true Transfer-Encoding=Chunked"},
@@ -94,26 +91,18 @@ func TestAnswersHead(t *testing.T) {
 }
 
 // body reads an answer's body to its end.
-func body(x *exchange) string {
-	if fail := x.readHead(); fail.class != 0 {
-		return fmt.Sprint("fail ", fail.status)
+func body(x *relay.Exchange) string {
+	if fail := x.H.Protocol.ReadHead(x); fail.Class != 0 {
+		return fmt.Sprint("fail ", fail.Status)
 	}
-	x.src = source{base: x.rd, remain: x.length}
-	var b strings.Builder
-	for {
-		p, err := x.next()
-		b.Write(p)
-		if err == io.EOF {
-			x.takeTrailer()
-			for _, f := range x.r.UpTrailer.Fields {
-				fmt.Fprintf(&b, " %s=%s", f.Name, f.Value)
-			}
-			return fmt.Sprintf("%s|keep %v", &b, x.keep)
-		}
-		if err != nil {
-			return fmt.Sprintf("%s|%v", &b, err)
-		}
+	b, err := x.ReadAll()
+	if err != nil {
+		return fmt.Sprintf("%s|%v", b, err)
 	}
+	for _, f := range x.R.UpTrailer.Fields {
+		b = fmt.Appendf(b, " %s=%s", f.Name, f.Value)
+	}
+	return fmt.Sprintf("%s|keep %v", b, x.Keep)
 }
 
 func TestAnswersBody(t *testing.T) {
@@ -123,9 +112,9 @@ func TestAnswersBody(t *testing.T) {
 		{"by the end", head + "\r\nhello", "hello|keep false"},
 		{"in chunks", head + "Transfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\n\r\n", "hello|keep true"},
 		{"with a trailer", head + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nA: b\r\nC: d\r\n\r\n", "hello A=b C=d|keep true"},
-		{"short of its length", head + "Content-Length: 6\r\n\r\nhello", "hello|" + errEarly.Error()},
-		{"chunks without an end", head + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "hello|" + errEarly.Error()},
-		{"a trailer without an end", head + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nA: b\r\n", "hello|" + errEarly.Error()},
+		{"short of its length", head + "Content-Length: 6\r\n\r\nhello", "hello|" + "upstream prematurely closed connection"},
+		{"chunks without an end", head + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "hello|" + "upstream prematurely closed connection"},
+		{"a trailer without an end", head + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nA: b\r\n", "hello|" + "upstream prematurely closed connection"},
 	} {
 		if got := body(answering(t, "", c.answer)); got != c.want {
 			t.Errorf("%s: got %s, want %s", c.rule, got, c.want)
@@ -149,60 +138,8 @@ func TestBytesBehindTheBodyEndTheConnection(t *testing.T) {
 
 func TestBrokenChunksAreSeenBeforeTheAnswer(t *testing.T) {
 	x := answering(t, "", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n")
-	if got := outcome(x); got != fmt.Sprint("fail ", nextOff, " 502") {
+	if got := outcome(x); got != fmt.Sprint("fail ", relay.NextOff, " 502") {
 		t.Errorf("got %s", got)
-	}
-}
-
-// A spool gives everything in order: what was in memory, then what a file took.
-func TestSpoolKeepsTheOrder(t *testing.T) {
-	var pieces []string
-	for i := range 3000 {
-		pieces = append(pieces, fmt.Sprintf("piece %04d,", i))
-	}
-	want := strings.Join(pieces, "")
-	for _, conf := range []string{
-		"proxy_buffers 2 4k; proxy_busy_buffers_size 4k; proxy_max_temp_file_size 0;", // waits for room
-		"proxy_buffers 2 4k; proxy_busy_buffers_size 4k; proxy_max_temp_file_size 1m;",
-	} {
-		head := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", len(want))
-		x := answering(t, conf, append([]string{head}, pieces...)...)
-		x.h.temp = &ngx.TempDir{Path: ngx.TempPath{Dir: t.TempDir()}}
-		x.h.target.Group = upstream.Single("x", "127.0.0.1:1")
-		x.to.group = x.h.target.Group
-		if fail := x.readHead(); fail.class != 0 {
-			t.Fatal(fail)
-		}
-		x.src = source{base: x.rd, remain: x.length}
-		x.startSpool()
-		var got strings.Builder
-		var err error
-		for err == nil {
-			var p []byte
-			p, err = x.spool.take()
-			got.Write(p)
-		}
-		x.close()
-		if err != io.EOF || got.String() != want {
-			t.Errorf("%s: %v, %d bytes of %d", conf, err, got.Len(), len(want))
-		}
-	}
-}
-
-// A spool that nobody takes from ends when it is told to, in the middle of waiting for room and of reading.
-func TestSpoolEndsWhenToldTo(t *testing.T) {
-	for name, rest := range map[string]string{"waits for room": strings.Repeat("x", 200<<10), "reads": silence} {
-		x := answering(t, "proxy_max_temp_file_size 0;", "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", rest)
-		if fail := x.readHead(); fail.class != 0 {
-			t.Fatal(name, fail)
-		}
-		x.src = source{base: x.rd, remain: x.length}
-		x.startSpool()
-		s := x.spool
-		x.close()
-		if _, err := s.take(); rest == silence && !errors.Is(err, tcp.ErrAborted) {
-			t.Errorf("%s: %v", name, err)
-		}
 	}
 }
 
@@ -211,8 +148,8 @@ func BenchmarkAnswersHead(b *testing.B) {
 	head := "HTTP/1.1 200 OK\r\nDate: Mon, 01 Jan 2024 00:00:00 GMT\r\nServer: s\r\nContent-Type: text/plain\r\nContent-Length: 128\r\nCache-Control: no-cache\r\nSet-Cookie: a=b\r\n\r\n"
 	b.ReportAllocs()
 	for b.Loop() {
-		x.rd, x.wr = 0, copy(x.in, head)
-		if fail := x.readHead(); fail.class != 0 {
+		x.Rd, x.Wr = 0, copy(x.In, head)
+		if fail := x.H.Protocol.ReadHead(x); fail.Class != 0 {
 			b.Fatal(fail)
 		}
 	}

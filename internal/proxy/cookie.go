@@ -183,7 +183,7 @@ func joinCookie(attrs []attr) []byte {
 }
 
 // rewriteCookie applies the cookie rules to a Set-Cookie field's value, which stays as it is where none matches.
-func (h *handler) rewriteCookie(r *ngx.Request, v []byte) []byte {
+func (p *place) rewriteCookie(r *ngx.Request, v []byte) []byte {
 	attrs := splitCookie(v)
 	if len(attrs) == 0 {
 		return v
@@ -193,13 +193,13 @@ func (h *handler) rewriteCookie(r *ngx.Request, v []byte) []byte {
 		a := &attrs[i]
 		switch {
 		case ngx.EqualFold(a.name, "domain"):
-			changed = a.rewrite(r, h.conf.CookieDomain.V, (*redirect).domain) || changed
+			changed = a.rewrite(r, p.conf.CookieDomain.V, (*redirect).domain) || changed
 		case ngx.EqualFold(a.name, "path"):
-			changed = a.rewrite(r, h.conf.CookiePath.V, (*redirect).prefix) || changed
+			changed = a.rewrite(r, p.conf.CookiePath.V, (*redirect).prefix) || changed
 		}
 	}
-	for i := range h.conf.CookieFlags.V {
-		if f := &h.conf.CookieFlags.V[i]; f.matches(r, attrs[0].name) {
+	for i := range p.conf.CookieFlags.V {
+		if f := &p.conf.CookieFlags.V[i]; f.matches(r, attrs[0].name) {
 			attrs, changed = f.apply(r, attrs), true
 			break
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"limpet/internal/ngx"
+	"limpet/internal/relay"
 )
 
 // headOp appends one part of the request's head.
@@ -154,32 +155,28 @@ func (p *headPlan) passes(f *ngx.Field) bool {
 	return true
 }
 
-// appendHead appends the whole head of the request: line, fields, empty line.
-func (h *handler) appendHead(b []byte, x *exchange) []byte {
-	r, plan := x.r, h.head
-	if x.c != nil && x.c.keep {
-		plan = h.cache.head
+// AppendRequest implements relay.Protocol: the whole head, line, fields and empty line.
+func (p *place) AppendRequest(b []byte, x *relay.Exchange) []byte {
+	r, plan := x.R, p.head
+	if x.Keeping() {
+		plan = p.keptHead
 	}
-	if m := &h.conf.Method.V; x.asGet {
+	if m := &p.conf.Method.V; x.AsGet {
 		b = append(b, "GET"...)
-	} else if h.conf.Method.IsSet() {
+	} else if p.conf.Method.IsSet() {
 		b = append(b, m.Bytes(r)...)
 	} else {
 		b = append(b, r.Method...)
 	}
 	b = append(b, ' ')
 	mark := len(b)
-	b = x.to.appendURI(b, r, h.location)
-	x.uri = [2]int{mark, len(b)}
-	if h.conf.HTTPVersion.V == ngx.HTTP10 {
-		b = append(b, " HTTP/1.0\r\n"...)
-	} else {
-		b = append(b, " HTTP/1.1\r\n"...)
-	}
+	b = x.To.AppendURI(b, r, x.Location())
+	x.URI = [2]int{mark, len(b)}
+	b = append(b, p.version()...)
 	for i := range plan.ops {
 		b = plan.ops[i].append(b, x)
 	}
-	if h.conf.PassHeaders.V {
+	if p.conf.PassHeaders.V {
 		for i := range r.In.Fields {
 			f := &r.In.Fields[i]
 			if !plan.passes(f) {
@@ -194,32 +191,52 @@ func (h *handler) appendHead(b []byte, x *exchange) []byte {
 	return append(b, "\r\n"...)
 }
 
-func (op *headOp) append(b []byte, x *exchange) []byte {
+// version ends the request's line.
+func (p *place) version() string {
+	if p.conf.HTTPVersion.V == ngx.HTTP10 {
+		return " HTTP/1.0\r\n"
+	}
+	return " HTTP/1.1\r\n"
+}
+
+func (op *headOp) append(b []byte, x *relay.Exchange) []byte {
 	switch op.kind {
 	case headHost:
-		b = append(append(b, op.literal...), x.to.host...)
+		b = append(append(b, op.literal...), x.To.Host...)
 		return append(b, "\r\n"...)
 	case headField:
 		mark := len(b)
 		b = append(b, op.literal...)
 		start := len(b)
-		if b = op.value.Append(x.r, b); len(b) == start {
+		if b = op.value.Append(x.R, b); len(b) == start {
 			return b[:mark]
 		}
 		return append(b, "\r\n"...)
 	case headLength:
-		if x.bodyLength >= 0 {
-			b = strconv.AppendInt(append(b, "Content-Length: "...), x.bodyLength, 10)
+		if x.BodyLength >= 0 {
+			b = strconv.AppendInt(append(b, "Content-Length: "...), x.BodyLength, 10)
 			b = append(b, "\r\n"...)
 		}
 		return b
-	case headSince, headNoneMatch:
-		return x.c.appendValidator(b, op)
+	case headSince:
+		return op.validator(b, x, (*relay.Exchange).AppendModified)
+	case headNoneMatch:
+		return op.validator(b, x, (*relay.Exchange).AppendETag)
 	case headEncoding:
-		if x.bodyChunked {
+		if x.BodyChunked {
 			b = append(b, "Transfer-Encoding: chunked\r\n"...)
 		}
 		return b
 	}
 	return append(b, op.literal...)
+}
+
+// validator appends a field by which a kept answer is asked for again.
+func (op *headOp) validator(b []byte, x *relay.Exchange, value func(*relay.Exchange, []byte) ([]byte, bool)) []byte {
+	mark := len(b)
+	b, ok := value(x, append(b, op.literal...))
+	if !ok {
+		return b[:mark]
+	}
+	return append(b, "\r\n"...)
 }

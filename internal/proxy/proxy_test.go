@@ -6,6 +6,8 @@ import (
 
 	"limpet/internal/errlog"
 	"limpet/internal/ngx"
+	"limpet/internal/relay"
+	"limpet/internal/tcp"
 	"limpet/nginxconf"
 	"limpet/upstream"
 )
@@ -55,28 +57,20 @@ func load(statements string) (*Conf, error) {
 	return nginxconf.Of[*Conf](lv), nil
 }
 
-// location returns the handler of a location /name/ with the statements.
-func location(t testing.TB, statements string) *handler {
+// location returns a location /name/ with the statements.
+func location(t testing.TB, statements string) *place {
 	t.Helper()
 	c, err := load(statements)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Pass.V.groups = new(upstream.Groups)
-	h := &handler{conf: c, target: c.Pass.V, location: "/name/", head: compileHead(c, false), hide: hiddenFields(c)}
-	for _, rule := range c.Redirect.V {
-		if rule.isDefault {
-			rule = h.target.defaultRule(h.location)
-		}
-		h.redirects = append(h.redirects, rule)
-	}
-	return h
+	return newPlace(c, c.Pass.V, "/name/")
 }
 
 // request returns a client's GET of a path, with fields as pairs of name and value.
 func request(uri string, fields ...string) *ngx.Request {
 	r := &ngx.Request{
-		Scope: &ngx.Scope{Core: &ngx.Core{ErrorLog: new(errlog.Log)}}, Client: &ngx.Client{Text: []byte("192.0.2.1")},
+		Scope: &ngx.Scope{Name: "/name/", Core: &ngx.Core{ErrorLog: new(errlog.Log)}}, Client: &ngx.Client{Text: []byte("192.0.2.1")},
 		Method: []byte("GET"), URI: []byte(uri), Host: []byte("example.com"), Proto: ngx.HTTP11, Length: -1,
 	}
 	r.Main = r
@@ -88,16 +82,19 @@ func request(uri string, fields ...string) *ngx.Request {
 	return r
 }
 
-// passing returns the exchange of a request that is about to be passed on.
-func passing(t testing.TB, h *handler, r *ngx.Request) *exchange {
+// passing returns the Exchange of a request that is about to be passed on.
+func passing(t testing.TB, p *place, r *ngx.Request) *relay.Exchange {
 	t.Helper()
-	x := &exchange{h: h, r: r, in: make([]byte, bodyBuffer+8<<10), bodyLength: r.Length}
-	x.blocked = x.startSpool
-	r.Passed = x
-	if status := h.target.resolve(r, &x.to); status != 0 {
-		t.Fatalf("resolve: %d", status)
+	return over(t, p, r, nil)
+}
+
+// over returns the Exchange of a request that goes over a connection.
+func over(t testing.TB, p *place, r *ngx.Request, conn *tcp.Conn) *relay.Exchange {
+	t.Helper()
+	x, err := relay.Trial(relay.Place{Kind: kind(), Protocol: p}, &p.conf.Conf, r, conn)
+	if err != nil {
+		t.Fatal(err)
 	}
-	r.Tries = append(r.Tries, ngx.Try{})
 	return x
 }
 
@@ -127,7 +124,7 @@ func TestURIPassedOn(t *testing.T) {
 			c.also(r)
 		}
 		x := passing(t, location(t, "proxy_pass "+c.pass+";"), r)
-		if got := string(x.to.appendURI(nil, r, x.h.location)); got != c.want {
+		if got := string(x.To.AppendURI(nil, r, x.Location())); got != c.want {
 			t.Errorf("%s: proxy_pass %s: %s gives %s, want %s", c.rule, c.pass, c.uri, got, c.want)
 		}
 	}
@@ -152,7 +149,7 @@ func TestHeadPassedOn(t *testing.T) {
 			"GET /name/ HTTP/1.1\nHost: 127.0.0.1\nX-Forwarded-For: a, b, 192.0.2.1\n\n"},
 	} {
 		x := passing(t, location(t, c.conf+"proxy_pass http://127.0.0.1;"), c.r)
-		if got := string(bytes.ReplaceAll(x.h.appendHead(nil, x), []byte("\r"), nil)); got != c.want {
+		if got := string(bytes.ReplaceAll(x.H.Protocol.AppendRequest(nil, x), []byte("\r"), nil)); got != c.want {
 			t.Errorf("%s: got\n%swant\n%s", c.rule, got, c.want)
 		}
 	}
@@ -160,12 +157,12 @@ func TestHeadPassedOn(t *testing.T) {
 
 func TestBodysLengthIsTold(t *testing.T) {
 	x := passing(t, location(t, "proxy_pass http://127.0.0.1;"), request("/"))
-	x.bodyLength = 12
-	if got := x.h.appendHead(nil, x); !bytes.Contains(got, []byte("\r\nContent-Length: 12\r\n")) {
+	x.BodyLength = 12
+	if got := x.H.Protocol.AppendRequest(nil, x); !bytes.Contains(got, []byte("\r\nContent-Length: 12\r\n")) {
 		t.Errorf("got %s", got)
 	}
-	x.bodyLength, x.bodyChunked = -1, true
-	if got := x.h.appendHead(nil, x); !bytes.Contains(got, []byte("\r\nTransfer-Encoding: chunked\r\n")) || bytes.Contains(got, []byte("Length")) {
+	x.BodyLength, x.BodyChunked = -1, true
+	if got := x.H.Protocol.AppendRequest(nil, x); !bytes.Contains(got, []byte("\r\nTransfer-Encoding: chunked\r\n")) || bytes.Contains(got, []byte("Length")) {
 		t.Errorf("got %s", got)
 	}
 }
@@ -179,43 +176,9 @@ func TestFrame(t *testing.T) {
 		{0, true, "0\r\n\r\n"}, {3, false, "3\r\nabc\r\n"}, {3, true, "3\r\nabc\r\n0\r\n\r\n"}, {17, true, "11\r\nabcdefghijklmnopq\r\n0\r\n\r\n"},
 	} {
 		buf := make([]byte, 64)
-		copy(buf[chunkRoom:], "abcdefghijklmnopq")
-		if got := string(frame(buf, chunkRoom, c.n, c.end)); got != c.want {
+		copy(buf[relay.FrameRoom:], "abcdefghijklmnopq")
+		if got := string(frame(buf, relay.FrameRoom, c.n, c.end)); got != c.want {
 			t.Errorf("%d bytes, end %v: got %q, want %q", c.n, c.end, got, c.want)
-		}
-	}
-}
-
-func TestMayAskAnotherPeer(t *testing.T) {
-	post := request("/")
-	post.Method = []byte("POST")
-	for _, c := range []struct {
-		rule, conf string
-		r          *ngx.Request
-		class      uint32
-		sent       bool
-		want       bool
-	}{
-		{"error by default", "", request("/"), nextError, true, true},
-		{"timeout by default", "", request("/"), nextTimeout, true, true},
-		{"a bad head isn't by default", "", request("/"), nextInvalidHeader, true, false},
-		{"a status that is named", "proxy_next_upstream http_503;", request("/"), next503, true, true},
-		{"a status that isn't", "proxy_next_upstream http_503;", request("/"), next502, true, false},
-		{"off", "proxy_next_upstream off;", request("/"), nextError, false, false},
-		{"POST before it was sent", "", post, nextError, false, true},
-		{"POST once it was sent", "", post, nextError, true, false},
-		{"POST where it is named", "proxy_next_upstream error non_idempotent;", post, nextError, true, true},
-	} {
-		x := passing(t, location(t, c.conf+"proxy_pass http://127.0.0.1;"), c.r)
-		x.s.Tries = 1
-		if got := x.mayAsk(c.class, c.sent, 0); got != c.want {
-			t.Errorf("%s: got %v", c.rule, got)
-		}
-		if x.s.Tries = 0; x.mayAsk(c.class, c.sent, 0) {
-			t.Errorf("%s: asked though no try is left", c.rule)
-		}
-		if x.s.Tries, x.bodySent = 1, true; x.mayAsk(c.class, c.sent, 0) {
-			t.Errorf("%s: asked though the body is gone", c.rule)
 		}
 	}
 }
@@ -234,26 +197,12 @@ func TestRefreshIsRewritten(t *testing.T) {
 	}
 }
 
-func TestURLsAreParted(t *testing.T) {
-	for _, c := range []struct {
-		in, host, uri string
-		has           bool
-	}{
-		{"h", "h", "", false}, {"h/", "h", "/", true}, {"h:80?a", "h:80", "?a", true}, {"[::1]:80/a", "[::1]:80", "/a", true},
-		{"unix:/a/b", "unix:/a/b", "", false}, {"unix:/a/b:/c", "unix:/a/b", "/c", true}, {"unix:/a/b:", "unix:/a/b", "", false},
-	} {
-		if host, uri, has := splitURL(c.in); host != c.host || uri != c.uri || has != c.has {
-			t.Errorf("%s: %s %s %v", c.in, host, uri, has)
-		}
-	}
-}
-
 func BenchmarkAppendHead(b *testing.B) {
 	h := location(b, "proxy_set_header Host $host; proxy_set_header X-Real-IP 192.0.2.1; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; proxy_pass http://127.0.0.1/up/;")
 	r := request("/name/path?a=b", "Host", "example.com", "User-Agent", "test", "Accept", "*/*", "Cookie", "a=b", "Connection", "keep-alive")
 	x := passing(b, h, r)
 	b.ReportAllocs()
 	for b.Loop() {
-		x.out = h.appendHead(x.out[:0], x)
+		x.Out = h.AppendRequest(x.Out[:0], x)
 	}
 }

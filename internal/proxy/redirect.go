@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"limpet/internal/ngx"
+	"limpet/internal/relay"
 	"limpet/internal/rx"
 	"limpet/nginxconf"
 )
@@ -67,7 +68,7 @@ func (c *Conf) rule(s *nginxconf.Setting) ([]redirect, error) {
 }
 
 // defaultRule is proxy_redirect default: proxy_pass' URL becomes the location's name.
-func (t *Target) defaultRule(location string) redirect {
+func defaultRule(t *relay.Target, location string) redirect {
 	if t.HasURI {
 		return redirect{from: ngx.Literal(t.URL), to: ngx.Literal(location)}
 	}

@@ -24,6 +24,7 @@ import (
 	"limpet/internal/proxy"
 	"limpet/internal/realip"
 	"limpet/internal/referer"
+	"limpet/internal/relay"
 	"limpet/internal/rewrite"
 	"limpet/internal/securelink"
 	"limpet/internal/ssi"
@@ -55,6 +56,7 @@ func (opt *Options) modules() []ngx.Module {
 		drain.Module(opt.Drains),
 		lua.Module(lua.Options{Recognise: !opt.RunLua}),
 		metrics.Module(opt.Admin != ""),
+		relay.Module(),
 		proxy.Module(),
 		realip.Module(),
 		limit.Module(),

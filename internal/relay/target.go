@@ -1,4 +1,4 @@
-package proxy
+package relay
 
 import (
 	"bytes"
@@ -13,9 +13,8 @@ import (
 	"limpet/upstream"
 )
 
-// Target is what proxy_pass says.
+// Target is where a place's requests go.
 type Target struct {
-	TLS    bool
 	Group  *upstream.Group // nil when the URL has variables
 	URL    string          // as written
 	Host   []byte          // host[:port] as written: $proxy_host
@@ -26,14 +25,15 @@ type Target struct {
 	Text ngx.Text
 	// groups are those of the configuration, found by name when the URL is known.
 	groups *upstream.Groups
-	at     *nginxconf.Setting
+	kind   *Kind
+	scheme *Scheme // nil when the URL has variables
 }
 
 const errPrefix = "invalid URL prefix"
 
-func parseTarget(s *nginxconf.Setting) (*Target, error) {
+func (k *Kind) parseTarget(s *nginxconf.Setting) (*Target, error) {
 	url := s.Arg(0)
-	t := &Target{URL: url, at: s}
+	t := &Target{URL: url, kind: k}
 	text, err := ngx.ParseText(s, url)
 	if err != nil {
 		return nil, err
@@ -42,37 +42,37 @@ func parseTarget(s *nginxconf.Setting) (*Target, error) {
 		t.Text = text
 		return t, nil
 	}
-	rest, ok := t.scheme(url)
+	rest, ok := t.parseScheme(url)
 	if !ok {
 		return nil, errors.New(errPrefix)
 	}
-	host, uri, hasURI := splitURL(rest)
+	host, uri, hasURI := t.split(rest)
 	if err := t.place(s, hasURI); err != nil {
 		return nil, err
 	}
 	t.URI, t.HasURI = []byte(uri), hasURI
 	t.name(host)
-	t.Group, err = upstream.Add(s, host, t.defaultPort())
+	t.Group, err = upstream.Add(s, host, t.scheme.Port)
 	return t, err
 }
 
-// scheme takes http:// or https:// off, in any case.
-func (t *Target) scheme(url string) (rest string, ok bool) {
-	switch {
-	case len(url) >= 7 && strings.EqualFold(url[:7], "http://"):
-		return url[7:], true
-	case len(url) >= 8 && strings.EqualFold(url[:8], "https://"):
-		t.TLS = true
-		return url[8:], true
+// parseScheme takes the scheme off, in any case.
+func (t *Target) parseScheme(url string) (rest string, ok bool) {
+	for i := range t.kind.Schemes {
+		if c := &t.kind.Schemes[i]; len(url) >= len(c.Prefix) && strings.EqualFold(url[:len(c.Prefix)], c.Prefix) {
+			t.scheme = c
+			return url[len(c.Prefix):], true
+		}
 	}
 	return "", false
 }
 
-func (t *Target) defaultPort() int {
-	if t.TLS {
-		return 443
+// split parts what follows the scheme into the address and the URI, where the kind has one.
+func (t *Target) split(rest string) (host, uri string, hasURI bool) {
+	if !t.kind.URI {
+		return rest, "", false
 	}
-	return 80
+	return splitURL(rest)
 }
 
 // splitURL parts what follows the scheme into the address and the URI. A unix
@@ -97,10 +97,10 @@ func (t *Target) name(host string) {
 		return
 	}
 	t.Host = []byte(host)
-	t.Port = strconv.AppendInt(nil, int64(t.defaultPort()), 10)
+	t.Port = strconv.AppendInt(nil, int64(t.scheme.Port), 10)
 	if i := strings.LastIndexByte(host, ':'); i >= 0 && i > strings.IndexByte(host, ']') {
 		t.Port = []byte(host[i+1:])
-		if p, _ := nginxconf.ParseNum(host[i+1:]); p == t.defaultPort() {
+		if p, _ := nginxconf.ParseNum(host[i+1:]); p == t.scheme.Port {
 			t.Host = []byte(host[:i])
 		}
 	}
@@ -116,56 +116,55 @@ func (t *Target) place(s *nginxconf.Setting, hasURI bool) error {
 		plain = p.IsPrefix()
 	}
 	if !plain {
-		return errors.New(`"proxy_pass" cannot have URI part in location given by regular expression, or inside named location, or inside "if" statement, or inside "limit_except" block`)
+		return errors.New(`"` + s.Name + `" cannot have URI part in location given by regular expression, or inside named location, or inside "if" statement, or inside "limit_except" block`)
 	}
 	return nil
 }
 
-// resolved is where a request goes.
-type resolved struct {
-	tls    bool
+// Resolved is where a request goes.
+type Resolved struct {
+	Host   []byte
+	Port   []byte
+	scheme *Scheme
 	group  *upstream.Group
-	host   []byte
-	port   []byte
 	uri    []byte
 	hasURI bool
 	// whole says that uri replaces the request's whole, as in a URL with variables.
 	whole bool
-	// name and defaultPort are what group is looked for by where it isn't known yet.
-	name        string
-	defaultPort int
+	// name is what group is looked for by where it isn't known yet.
+	name string
 }
 
 // resolve finds where a request goes, but for the group of a target with variables. A status other than 0 ends the request.
-func (t *Target) resolve(r *ngx.Request, to *resolved) (status int) {
+func (t *Target) resolve(r *ngx.Request, to *Resolved) (status int) {
 	if t.Group != nil {
-		*to = resolved{tls: t.TLS, group: t.Group, host: t.Host, port: t.Port, uri: t.URI, hasURI: t.HasURI}
+		*to = Resolved{scheme: t.scheme, group: t.Group, Host: t.Host, Port: t.Port, uri: t.URI, hasURI: t.HasURI}
 		return 0
 	}
 	url := t.Text.Bytes(r)
-	v := Target{}
-	rest, ok := v.scheme(string(url))
+	v := Target{kind: t.kind}
+	rest, ok := v.parseScheme(string(url))
 	if !ok {
 		r.Errorf(`invalid URL prefix in "%s"`, url)
 		return 500
 	}
-	host, uri, hasURI := splitURL(rest)
+	host, uri, hasURI := v.split(rest)
 	if host == "" {
 		r.Errorf(`no host in upstream "%s"`, rest)
 		return 500
 	}
 	v.name(host)
-	*to = resolved{tls: v.TLS, host: v.Host, port: v.Port, uri: []byte(uri), hasURI: hasURI, whole: hasURI}
+	*to = Resolved{scheme: v.scheme, Host: v.Host, Port: v.Port, uri: []byte(uri), hasURI: hasURI, whole: hasURI}
 	if hasURI && uri[0] == '?' {
 		to.uri = append([]byte{'/'}, uri...)
 	}
-	to.name, to.defaultPort = host, v.defaultPort()
+	to.name = host
 	return 0
 }
 
 // locate finds the group of a target that came by variables. A status other than 0 ends the request.
-func (t *Target) locate(r *ngx.Request, to *resolved) (status int) {
-	to.group, status = t.find(r, to.name, to.defaultPort)
+func (t *Target) locate(r *ngx.Request, to *Resolved) (status int) {
+	to.group, status = t.find(r, to.name, to.scheme.Port)
 	return status
 }
 
@@ -189,6 +188,10 @@ func (t *Target) find(r *ngx.Request, host string, port int) (*upstream.Group, i
 	}
 	if g := t.groups.At(name, port); g != nil {
 		return g, 0
+	}
+	if port == 0 {
+		r.Errorf(`no port in upstream "%s"`, host)
+		return nil, 500
 	}
 	addr, err := netip.ParseAddr(strings.Trim(name, "[]"))
 	if err != nil {
@@ -219,9 +222,9 @@ func (t *Target) lookup(r *ngx.Request, name string, port int) (*upstream.Group,
 	return upstream.Single(name, texts...), 0
 }
 
-// appendURI appends the URI passed on: the client's as it came where nothing
-// changed it, else made of the path, with the location's name replaced by proxy_pass' URI.
-func (to *resolved) appendURI(b []byte, r *ngx.Request, location string) []byte {
+// AppendURI appends the URI passed on: the client's as it came where nothing
+// changed it, else made of the path, with the location's name replaced by the target's URI.
+func (to *Resolved) AppendURI(b []byte, r *ngx.Request, location string) []byte {
 	if to.whole {
 		return append(b, to.uri...)
 	}

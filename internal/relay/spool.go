@@ -1,4 +1,4 @@
-package proxy
+package relay
 
 import (
 	"io"
@@ -9,13 +9,13 @@ import (
 	"limpet/internal/tcp"
 )
 
-// spool reads an answer ahead of a slow client: into memory up to proxy_buffers,
-// then into a temporary file up to proxy_max_temp_file_size, then it waits. Its
+// spool reads an answer ahead of a slow client: into memory up to _buffers,
+// then into a temporary file up to _max_temp_file_size, then it waits. Its
 // goroutine begins when a write to the client first blocks. From then until stop has
-// returned, the connection to the peer and where its reading stands (source, x.in)
+// returned, the connection to the peer and where its reading stands (source, x.In)
 // are the goroutine's; the request, but for its log lines, is not.
 type spool struct {
-	x    *exchange
+	x    *Exchange
 	conn *tcp.Conn
 	done chan struct{} // closed when the goroutine has ended
 
@@ -35,18 +35,18 @@ type spool struct {
 
 // startSpool starts reading ahead. It is called from a blocked write; while the peer
 // is being read already, it only takes note.
-func (x *exchange) startSpool() {
+func (x *Exchange) startSpool() {
 	if x.src.busy {
 		x.src.slow = true
 		return
 	}
-	if x.spool != nil || x.src.ended || !x.chunked && x.length >= 0 && x.src.remain == 0 {
+	if x.spool != nil || x.src.ended || !x.Framed && x.Length >= 0 && x.src.remain == 0 {
 		return
 	}
 	// The write at hand still uses the buffer.
-	in := make([]byte, len(x.in))
-	x.wr = copy(in, x.in[x.rd:x.wr])
-	x.in, x.rd, x.src.base = in, 0, 0
+	in := make([]byte, len(x.In))
+	x.Wr = copy(in, x.In[x.Rd:x.Wr])
+	x.In, x.Rd, x.src.base = in, 0, 0
 	s := &spool{x: x, conn: x.link.Conn, done: make(chan struct{})}
 	s.changed.L = &s.mu
 	x.spool = s
@@ -83,7 +83,7 @@ func (s *spool) end(err error) {
 
 // put stores a piece; false when nobody wants it any more.
 func (s *spool) put(p []byte) bool {
-	c := s.x.h.conf
+	c := s.x.H.conf
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for !s.stopped {
@@ -108,15 +108,15 @@ func (s *spool) put(p []byte) bool {
 
 // write appends to the temporary file; false where there is none to be had.
 func (s *spool) write(p []byte) bool {
-	r := s.x.r
+	r := s.x.R
 	if s.file == nil {
-		f, err := s.x.h.temp.Create(r)
+		f, err := s.x.H.temp.Create(r)
 		if err != nil {
 			r.Critf("%s", err)
 			return false
 		}
 		os.Remove(f.Name())
-		r.Warnf("an upstream response is buffered to a temporary file %s while %s", f.Name(), whileBody)
+		r.Warnf("an upstream response is buffered to a temporary file %s while %s", f.Name(), WhileBody)
 		s.file = f
 	}
 	if _, err := s.file.WriteAt(p, s.to); err != nil {

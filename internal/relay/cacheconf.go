@@ -1,4 +1,4 @@
-package proxy
+package relay
 
 import (
 	"errors"
@@ -12,15 +12,15 @@ import (
 	"limpet/nginxconf"
 )
 
-// Bits of proxy_cache_methods.
+// Bits of _cache_methods.
 const (
 	methodGET uint32 = 1 << iota
 	methodHEAD
 	methodPOST
 )
 
-// cacheConf holds proxy_cache* and proxy_store*.
-type cacheConf struct {
+// CacheConf holds _cache* and _store*.
+type CacheConf struct {
 	Cache            nginxconf.Opt[cacheZone]
 	Key              nginxconf.Opt[cacheKey]
 	Bypass, NoCache  nginxconf.List[ngx.Text]
@@ -38,17 +38,23 @@ type cacheConf struct {
 	Store            nginxconf.Opt[storeTo]
 	StoreAccess      nginxconf.Opt[os.FileMode]
 
+	// DefaultKey is what the key is said to be where the file names none; "" where it must.
+	DefaultKey string
+
 	paths []*cache.Config // of http{} alone
 }
 
-// cacheZone is what proxy_cache says; the zero value is off.
+// On reports whether answers are kept.
+func (c *CacheConf) On() bool { return c.Cache.V.on }
+
+// cacheZone is what _cache says; the zero value is off.
 type cacheZone struct {
 	on   bool
 	name string   // without variables
 	text ngx.Text // with variables
 }
 
-// cacheKey is what proxy_cache_key says.
+// cacheKey is what _cache_key says.
 type cacheKey struct {
 	text ngx.Text
 	// own is false for nginx's default, the URL asked of the peer, which the documented text comes close to.
@@ -61,38 +67,40 @@ type validity struct {
 	time   int64
 }
 
-func (c *cacheConf) rows() []nginxconf.Directive {
+func (c *CacheConf) rows(k *Kind) []nginxconf.Directive {
 	const hsl = nginxconf.HTTPServerLocation
+	p := k.Name
+	parse := func(s *nginxconf.Setting) (cacheZone, error) { return c.parseCache(p, s) }
+	store := func(s *nginxconf.Setting) (storeTo, error) { return c.parseStore(p, s) }
 	return []nginxconf.Directive{
-		nginxconf.Custom("proxy_cache", hsl, nginxconf.Args1, &c.Cache, c.parseCache, "off", "Names the zone of the cache that keeps responses."),
-		nginxconf.Call("proxy_cache_path", nginxconf.HTTP, nginxconf.Args2More, c.addPath, "Makes a cache: its folder, keys zone and bounds."),
-		nginxconf.Custom("proxy_cache_key", hsl, nginxconf.Args1, &c.Key, parseCacheKey, "$scheme$proxy_host$request_uri", "Says which requests share a cached response."),
-		nginxconf.Many("proxy_cache_bypass", hsl, nginxconf.Args1More, &c.Bypass, parsePredicate, "", "Says when a response isn't taken from the cache."),
-		nginxconf.Many("proxy_no_cache", hsl, nginxconf.Args1More, &c.NoCache, parsePredicate, "", "Says when a response isn't put into the cache."),
-		nginxconf.Many("proxy_cache_valid", hsl, nginxconf.Args1More, &c.Valid, parseValidity, "", "Says by status how long responses are fresh that don't say it themselves."),
-		nginxconf.Num("proxy_cache_min_uses", hsl, &c.MinUses, "1", "Sets after how many requests a response is kept."),
-		nginxconf.Offset("proxy_cache_max_range_offset", hsl, &c.MaxRangeOffset, "", "Sets the offset from which on a range is passed on and its response not kept."),
-		nginxconf.Mask("proxy_cache_use_stale", hsl, &c.UseStale, nextWords(), "off", "Says after which failures a stale response is served."),
-		nginxconf.Mask("proxy_cache_methods", hsl, &c.Methods, []nginxconf.Word[uint32]{
+		nginxconf.Custom(p+"_cache", hsl, nginxconf.Args1, &c.Cache, parse, "off", "Names the zone of the cache that keeps responses."),
+		nginxconf.Call(p+"_cache_path", nginxconf.HTTP, nginxconf.Args2More, c.addPath, "Makes a cache: its folder, keys zone and bounds."),
+		nginxconf.Custom(p+"_cache_key", hsl, nginxconf.Args1, &c.Key, parseCacheKey, c.DefaultKey, "Says which requests share a cached response."),
+		nginxconf.Many(p+"_cache_bypass", hsl, nginxconf.Args1More, &c.Bypass, ngx.ParseConditions, "", "Says when a response isn't taken from the cache."),
+		nginxconf.Many(p+"_no_cache", hsl, nginxconf.Args1More, &c.NoCache, ngx.ParseConditions, "", "Says when a response isn't put into the cache."),
+		nginxconf.Many(p+"_cache_valid", hsl, nginxconf.Args1More, &c.Valid, parseValidity, "", "Says by status how long responses are fresh that don't say it themselves."),
+		nginxconf.Num(p+"_cache_min_uses", hsl, &c.MinUses, "1", "Sets after how many requests a response is kept."),
+		nginxconf.Offset(p+"_cache_max_range_offset", hsl, &c.MaxRangeOffset, "", "Sets the offset from which on a range is passed on and its response not kept."),
+		nginxconf.Mask(p+"_cache_use_stale", hsl, &c.UseStale, k.Stale, "off", "Says after which failures a stale response is served."),
+		nginxconf.Mask(p+"_cache_methods", hsl, &c.Methods, []nginxconf.Word[uint32]{
 			{Name: "GET", Value: methodGET}, {Name: "HEAD", Value: methodHEAD}, {Name: "POST", Value: methodPOST}},
 			"GET HEAD", "Names the methods whose responses are kept; GET and HEAD always are."),
-		nginxconf.Flag("proxy_cache_lock", hsl, &c.Lock, "off", "Lets one request at a time fetch a response that isn't in the cache."),
-		nginxconf.Msec("proxy_cache_lock_timeout", hsl, &c.LockTimeout, "5s", "Bounds the wait for another request's response, which then isn't kept."),
-		nginxconf.Msec("proxy_cache_lock_age", hsl, &c.LockAge, "5s", "Sets the time after which another request may fetch the response, too."),
-		nginxconf.Flag("proxy_cache_revalidate", hsl, &c.Revalidate, "off", "Asks by If-Modified-Since and If-None-Match for responses that aren't fresh."),
-		nginxconf.Flag("proxy_cache_convert_head", hsl, &c.ConvertHead, "on", "Asks by GET where the client asks by HEAD."),
-		nginxconf.Flag("proxy_cache_background_update", hsl, &c.BackgroundUpdate, "off", "Updates a stale response behind the client's back while it is served."),
-		nginxconf.Custom("proxy_store", hsl, nginxconf.Args1, &c.Store, c.parseStore, "off", "Saves responses as files."),
-		nginxconf.Custom("proxy_store_access", hsl, nginxconf.Args123, &c.StoreAccess, parseAccess, "user:rw", "Sets the permissions of saved files."),
+		nginxconf.Flag(p+"_cache_lock", hsl, &c.Lock, "off", "Lets one request at a time fetch a response that isn't in the cache."),
+		nginxconf.Msec(p+"_cache_lock_timeout", hsl, &c.LockTimeout, "5s", "Bounds the wait for another request's response, which then isn't kept."),
+		nginxconf.Msec(p+"_cache_lock_age", hsl, &c.LockAge, "5s", "Sets the time after which another request may fetch the response, too."),
+		nginxconf.Flag(p+"_cache_revalidate", hsl, &c.Revalidate, "off", "Asks by If-Modified-Since and If-None-Match for responses that aren't fresh."),
+		nginxconf.Flag(p+"_cache_background_update", hsl, &c.BackgroundUpdate, "off", "Updates a stale response behind the client's back while it is served."),
+		nginxconf.Custom(p+"_store", hsl, nginxconf.Args1, &c.Store, store, "off", "Saves responses as files."),
+		nginxconf.Custom(p+"_store_access", hsl, nginxconf.Args123, &c.StoreAccess, parseAccess, "user:rw", "Sets the permissions of saved files."),
 	}
 }
 
-func (c *cacheConf) parseCache(s *nginxconf.Setting) (cacheZone, error) {
+func (c *CacheConf) parseCache(p string, s *nginxconf.Setting) (cacheZone, error) {
 	if s.Arg(0) == "off" {
 		return cacheZone{}, nil
 	}
 	if c.Store.Own && c.Store.V.on {
-		return cacheZone{}, nginxconf.Brief(`is incompatible with "proxy_store"`)
+		return cacheZone{}, nginxconf.Brief(`is incompatible with "` + p + `_store"`)
 	}
 	t, err := ngx.ParseText(s, s.Arg(0))
 	name, _ := t.Static()
@@ -104,8 +112,8 @@ func parseCacheKey(s *nginxconf.Setting) (cacheKey, error) {
 	return cacheKey{t, !s.IsDefault}, err
 }
 
-// addPath takes one proxy_cache_path.
-func (c *cacheConf) addPath(s *nginxconf.Setting) error {
+// addPath takes one _cache_path.
+func (c *CacheConf) addPath(s *nginxconf.Setting) error {
 	p, err := cache.Parse(s)
 	if err != nil {
 		return err
@@ -150,7 +158,7 @@ func parseValidity(s *nginxconf.Setting) ([]validity, error) {
 	return list, nil
 }
 
-func (c *cacheConf) parseStore(s *nginxconf.Setting) (storeTo, error) {
+func (c *CacheConf) parseStore(p string, s *nginxconf.Setting) (storeTo, error) {
 	switch s.Arg(0) {
 	case "off":
 		return storeTo{}, nil
@@ -161,14 +169,14 @@ func (c *cacheConf) parseStore(s *nginxconf.Setting) (storeTo, error) {
 			name = s.Loader.PrefixPath(name)
 		}
 		t, err := ngx.ParseText(s, name)
-		return storeTo{on: true, text: t, named: true}, errors.Join(err, c.besideCache())
+		return storeTo{on: true, text: t, named: true}, errors.Join(err, c.besideCache(p))
 	}
-	return storeTo{on: true}, c.besideCache()
+	return storeTo{on: true}, c.besideCache(p)
 }
 
-func (c *cacheConf) besideCache() error {
+func (c *CacheConf) besideCache(p string) error {
 	if c.Cache.Own && c.Cache.V.on {
-		return nginxconf.Brief(`is incompatible with "proxy_cache"`)
+		return nginxconf.Brief(`is incompatible with "` + p + `_cache"`)
 	}
 	return nil
 }
@@ -188,23 +196,23 @@ func parseAccess(s *nginxconf.Setting) (os.FileMode, error) {
 	return mode, nil
 }
 
-// check settles what inner and outer blocks say of proxy_cache and proxy_store, which
+// check settles what inner and outer blocks say of _cache and _store, which
 // exclude each other, and finds the zone.
-func (c *cacheConf) check(lv *nginxconf.Level) error {
+func (c *CacheConf) check(k *Kind, lv *nginxconf.Level) error {
 	switch {
 	case c.Store.Own && c.Store.V.on:
 		c.Cache.V = cacheZone{}
 	case c.Cache.Own && c.Cache.V.on:
 		c.Store.V = storeTo{}
 	}
-	if c.UseStale.V&nextOff != 0 {
+	if c.UseStale.V&NextOff != 0 {
 		c.UseStale.V = 0
 	}
 	c.Methods.V |= methodGET | methodHEAD
 	if _, static := c.Cache.V.text.Static(); !c.Cache.V.on || !static {
 		return nil
 	}
-	for _, p := range nginxconf.Of[*Conf](lv.Up(nginxconf.HTTP)).Cached.paths {
+	for _, p := range k.Conf(lv.Up(nginxconf.HTTP)).Cached.paths {
 		if p.Zone == c.Cache.V.name {
 			return nil
 		}
@@ -212,5 +220,5 @@ func (c *cacheConf) check(lv *nginxconf.Level) error {
 	if lv.Context == nginxconf.HTTP && len(lv.Inner) == 0 {
 		return nginxconf.Errorf("", 0, `zero size shared memory zone "%s"`, c.Cache.V.name)
 	}
-	return fmt.Errorf(`"proxy_cache" zone "%s" is unknown`, c.Cache.V.name)
+	return fmt.Errorf(`"%s_cache" zone "%s" is unknown`, k.Name, c.Cache.V.name)
 }

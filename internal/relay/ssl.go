@@ -1,4 +1,4 @@
-package proxy
+package relay
 
 import (
 	"bytes"
@@ -19,8 +19,8 @@ import (
 	"limpet/upstream"
 )
 
-// sslConf holds proxy_ssl_*.
-type sslConf struct {
+// SSLConf holds _ssl_*.
+type SSLConf struct {
 	SessionReuse nginxconf.Opt[bool]
 	Protocols    nginxconf.Opt[uint32]
 	Ciphers      nginxconf.Opt[certs.Ciphers]
@@ -37,30 +37,31 @@ type sslConf struct {
 	Commands     nginxconf.List[openssl.Command]
 }
 
-func (c *sslConf) rows() []nginxconf.Directive {
+func (c *SSLConf) rows(p string) []nginxconf.Directive {
 	const in = nginxconf.HTTPServerLocation
 	path := func(s *nginxconf.Setting) (string, error) { return s.Loader.ConfPath(s.Arg(0)), nil }
 	return []nginxconf.Directive{
-		nginxconf.Flag("proxy_ssl_session_reuse", in, &c.SessionReuse, "on", "Resumes TLS sessions with peers."),
-		nginxconf.Mask("proxy_ssl_protocols", in, &c.Protocols, certs.Protocols(), "TLSv1.2 TLSv1.3", "Sets the protocols towards peers."),
-		nginxconf.Custom("proxy_ssl_ciphers", in, nginxconf.Args1, &c.Ciphers, certs.ParseCiphers, "DEFAULT", "Sets the ciphers towards peers for protocols up to TLSv1.2."),
-		ngx.TextRow("proxy_ssl_name", in, &c.Name, "", "Sets the name that a peer's certificate is verified by and that is sent by SNI; the host of proxy_pass unless set."),
-		nginxconf.Flag("proxy_ssl_server_name", in, &c.ServerName, "off", "Sends the name by SNI."),
-		nginxconf.Flag("proxy_ssl_verify", in, &c.Verify, "off", "Verifies peers' certificates."),
-		nginxconf.Num("proxy_ssl_verify_depth", in, &c.VerifyDepth, "1", "Bounds the number of intermediate certificates of a peer's chain."),
-		nginxconf.Custom("proxy_ssl_trusted_certificate", in, nginxconf.Args1, &c.Trusted, path, "", "Names a file of authorities that peers are verified by."),
-		nginxconf.Custom("proxy_ssl_crl", in, nginxconf.Args1, &c.CRL, path, "", "Names a file of revoked certificates."),
-		nginxconf.Custom("proxy_ssl_certificate", in, nginxconf.Args1, &c.Certificate, certs.ParseFile, "", "Names a file with the certificate shown to peers."),
-		nginxconf.Custom("proxy_ssl_certificate_key", in, nginxconf.Args1, &c.Key, certs.ParseFile, "", "Names the file with the certificate's key."),
-		nginxconf.Custom("proxy_ssl_certificate_cache", in, nginxconf.Args123, &c.Cache, certs.ParseCache, "off", "Keeps certificates whose names have variables."),
-		nginxconf.Custom("proxy_ssl_password_file", in, nginxconf.Args1, &c.Passwords, certs.ParsePasswords, "", "Names a file with passwords of keys, one a line."),
-		nginxconf.Each("proxy_ssl_conf_command", in, nginxconf.Args2, &c.Commands, certs.ParseCommand, "Runs a configuration command of OpenSSL."),
+		nginxconf.Flag(p+"_ssl_session_reuse", in, &c.SessionReuse, "on", "Resumes TLS sessions with peers."),
+		nginxconf.Mask(p+"_ssl_protocols", in, &c.Protocols, certs.Protocols(), "TLSv1.2 TLSv1.3", "Sets the protocols towards peers."),
+		nginxconf.Custom(p+"_ssl_ciphers", in, nginxconf.Args1, &c.Ciphers, certs.ParseCiphers, "DEFAULT", "Sets the ciphers towards peers for protocols up to TLSv1.2."),
+		ngx.TextRow(p+"_ssl_name", in, &c.Name, "", "Sets the name that a peer's certificate is verified by and that is sent by SNI; the host of "+p+"_pass unless set."),
+		nginxconf.Flag(p+"_ssl_server_name", in, &c.ServerName, "off", "Sends the name by SNI."),
+		nginxconf.Flag(p+"_ssl_verify", in, &c.Verify, "off", "Verifies peers' certificates."),
+		nginxconf.Num(p+"_ssl_verify_depth", in, &c.VerifyDepth, "1", "Bounds the number of intermediate certificates of a peer's chain."),
+		nginxconf.Custom(p+"_ssl_trusted_certificate", in, nginxconf.Args1, &c.Trusted, path, "", "Names a file of authorities that peers are verified by."),
+		nginxconf.Custom(p+"_ssl_crl", in, nginxconf.Args1, &c.CRL, path, "", "Names a file of revoked certificates."),
+		nginxconf.Custom(p+"_ssl_certificate", in, nginxconf.Args1, &c.Certificate, certs.ParseFile, "", "Names a file with the certificate shown to peers."),
+		nginxconf.Custom(p+"_ssl_certificate_key", in, nginxconf.Args1, &c.Key, certs.ParseFile, "", "Names the file with the certificate's key."),
+		nginxconf.Custom(p+"_ssl_certificate_cache", in, nginxconf.Args123, &c.Cache, certs.ParseCache, "off", "Keeps certificates whose names have variables."),
+		nginxconf.Custom(p+"_ssl_password_file", in, nginxconf.Args1, &c.Passwords, certs.ParsePasswords, "", "Names a file with passwords of keys, one a line."),
+		nginxconf.Each(p+"_ssl_conf_command", in, nginxconf.Args2, &c.Commands, certs.ParseCommand, "Runs a configuration command of OpenSSL."),
 	}
 }
 
 // clientTLS is how sessions to peers are made.
 type clientTLS struct {
-	conf   *sslConf
+	conf   *SSLConf
+	kind   string // of the module
 	key    string // of kept connections: the same settings, the same key
 	config *tls.Config
 	store  *openssl.Store // nil unless peers are verified
@@ -73,12 +74,12 @@ type clientTLS struct {
 }
 
 // client makes the TLS settings of a place whose target may need them; nil for plain HTTP.
-func (c *sslConf) client(b *ngx.Build, s *ngx.Scope, t *Target) (*clientTLS, error) {
-	if !t.TLS && t.Group != nil {
+func (c *SSLConf) client(b *ngx.Build, kind string, t *Target) (*clientTLS, error) {
+	if !c.Protocols.IsSet() || t.Group != nil && !t.scheme.TLS {
 		return nil, nil
 	}
 	// nginx's own verification stands in for crypto/tls's: it neither verifies a peer nor sends its name unless it is told to.
-	o := &clientTLS{conf: c, config: &tls.Config{InsecureSkipVerify: true, CipherSuites: c.Ciphers.V.Suites, DynamicRecordSizingDisabled: true}}
+	o := &clientTLS{conf: c, kind: kind, config: &tls.Config{InsecureSkipVerify: true, CipherSuites: c.Ciphers.V.Suites, DynamicRecordSizingDisabled: true}}
 	_, fixed := c.Name.V.Static()
 	o.dynamic = t.Group == nil || c.Name.IsSet() && !fixed
 	if c.SessionReuse.V {
@@ -106,7 +107,7 @@ const sessionsKept = 256
 
 func (o *clientTLS) protocols(*ngx.Build) error {
 	if err := certs.SetProtocols(o.config, o.conf.Protocols.V); err != nil {
-		return fmt.Errorf(`"proxy_ssl_protocols": %w`, err)
+		return fmt.Errorf(`"%s_ssl_protocols": %w`, o.kind, err)
 	}
 	return nil
 }
@@ -118,7 +119,7 @@ func (o *clientTLS) certificate(b *ngx.Build) error {
 		return nil
 	}
 	if !c.Key.IsSet() {
-		return fmt.Errorf(`no "proxy_ssl_certificate_key" is defined for certificate "%s"`, c.Certificate.V.Raw)
+		return fmt.Errorf(`no "%s_ssl_certificate_key" is defined for certificate "%s"`, o.kind, c.Certificate.V.Raw)
 	}
 	cert, fixed := c.Certificate.V.Static()
 	key, keyFixed := c.Key.V.Static()
@@ -145,7 +146,7 @@ func (o *clientTLS) verification(b *ngx.Build) error {
 		return nil
 	}
 	if c.Trusted.V == "" {
-		return errors.New("no proxy_ssl_trusted_certificate for proxy_ssl_verify")
+		return fmt.Errorf("no %s_ssl_trusted_certificate for %s_ssl_verify", o.kind, o.kind)
 	}
 	store := &openssl.Store{Depth: c.VerifyDepth.V, Usage: x509.ExtKeyUsageServerAuth}
 	var err error
@@ -161,7 +162,7 @@ func (o *clientTLS) verification(b *ngx.Build) error {
 	return nil
 }
 
-// commands runs proxy_ssl_conf_command.
+// commands runs _ssl_conf_command.
 func (o *clientTLS) commands(b *ngx.Build) error {
 	pair, err := certs.Run(b, o.config, o.conf.Commands.V, o.conf.Passwords.V)
 	if err != nil {
@@ -187,20 +188,20 @@ func hostOf(name []byte) []byte {
 }
 
 // nameFor returns the name of the peer for a request, without port.
-func (o *clientTLS) nameFor(x *exchange) []byte {
+func (o *clientTLS) nameFor(x *Exchange) []byte {
 	if o.conf.Name.IsSet() {
-		return hostOf(o.conf.Name.V.Bytes(x.r))
+		return hostOf(o.conf.Name.V.Bytes(x.R))
 	}
-	return hostOf(x.to.host)
+	return hostOf(x.To.Host)
 }
 
 // identify writes what of a request tells its sessions apart from others of the place.
-func (o *clientTLS) identify(h hash.Hash, x *exchange) {
+func (o *clientTLS) identify(h hash.Hash, x *Exchange) {
 	h.Write(o.nameFor(x))
 	if o.variable {
-		h.Write(o.conf.Certificate.V.Bytes(x.r))
+		h.Write(o.conf.Certificate.V.Bytes(x.R))
 		h.Write([]byte{0})
-		h.Write(o.conf.Key.V.Bytes(x.r))
+		h.Write(o.conf.Key.V.Bytes(x.R))
 	}
 }
 
@@ -259,17 +260,17 @@ func (s peerSessions) Put(key string, cs *tls.ClientSessionState) {
 }
 
 // handshake starts a TLS session with the peer at hand.
-func (x *exchange) handshake(p *upstream.Peer) failure {
-	x.s.While = whileTLS
-	o := x.h.tls
+func (x *Exchange) handshake(p *upstream.Peer) Failure {
+	x.s.While = WhileTLS
+	o := x.H.tls
 	name := o.nameFor(x)
 	cfg := o.config.Clone()
 	cfg.ServerName = o.sent(name)
 	if o.variable {
-		list, err := certs.Load(x.r, []certs.File{o.conf.Certificate.V}, []certs.File{o.conf.Key.V}, o.conf.Passwords.V, o.conf.Cache.V)
+		list, err := certs.Load(x.R, []certs.File{o.conf.Certificate.V}, []certs.File{o.conf.Key.V}, o.conf.Passwords.V, o.conf.Cache.V)
 		if err != nil {
-			x.r.Errorf("%s while %s", err, whileTLS)
-			return failure{class: nextOff, status: 500}
+			x.R.Errorf("%s while %s", err, WhileTLS)
+			return Failure{Class: NextOff, Status: 500}
 		}
 		if len(list) > 0 {
 			show(cfg, &list[0])
@@ -278,32 +279,32 @@ func (x *exchange) handshake(p *upstream.Peer) failure {
 	if o.sessions != nil {
 		peer := string(p.Name)
 		if o.variable {
-			peer += string(o.conf.Certificate.V.Bytes(x.r))
+			peer += string(o.conf.Certificate.V.Bytes(x.R))
 		}
 		cfg.ClientSessionCache = peerSessions{o.sessions, peer}
 	}
-	err := x.link.Conn.ClientTLS(cfg, x.h.conf.ConnectTimeout.V)
+	err := x.link.Conn.ClientTLS(cfg, x.H.conf.ConnectTimeout.V)
 	if err != nil {
 		return x.handshakeFailed(err)
 	}
 	if err := o.verify(x.link.Conn.TLS().PeerCertificates, name); err != nil {
-		x.r.Errorf("%s while %s", err, whileTLS)
-		return failure{class: nextError, status: 502}
+		x.R.Errorf("%s while %s", err, WhileTLS)
+		return Failure{Class: NextError, Status: 502}
 	}
-	return failure{}
+	return Failure{}
 }
 
-func (x *exchange) handshakeFailed(err error) failure {
+func (x *Exchange) handshakeFailed(err error) Failure {
 	switch {
 	case errors.Is(err, tcp.ErrTimeout):
-		return x.timedOut(whileTLS)
+		return x.timedOut(WhileTLS)
 	case errors.Is(err, tcp.ErrHangup):
-		return x.clientGone(whileTLS)
+		return x.ClientGone(WhileTLS)
 	}
 	text, alone := openssl.Handshake(err)
 	if !alone {
 		text = "SSL_do_handshake() failed (" + text + ")"
 	}
-	x.r.Errorf("%s while %s", text, whileTLS)
-	return failure{class: nextError, status: 502}
+	x.R.Errorf("%s while %s", text, WhileTLS)
+	return Failure{Class: NextError, Status: 502}
 }

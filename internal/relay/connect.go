@@ -1,4 +1,4 @@
-package proxy
+package relay
 
 import (
 	"hash/fnv"
@@ -12,33 +12,33 @@ import (
 )
 
 // connect takes a kept connection to the peer or opens one.
-func (x *exchange) connect(p *upstream.Peer) failure {
-	c := x.h.conf
+func (x *Exchange) connect(p *upstream.Peer) Failure {
+	c := x.H.conf
 	x.kept = false
-	if k := x.to.group.Kept; k != nil {
+	if k := x.To.group.Kept; k != nil {
 		for {
 			l, ok := k.Get(p, x.keptKey(), x.begun)
 			if !ok {
 				break
 			}
-			if x.atOnce() && x.idempotent() || l.Conn.Fresh() { // Exchange takes less care
+			if x.AtOnce() && x.idempotent() || l.Conn.Fresh() { // Exchange takes less care
 				x.link, x.kept = l, true
 				x.guard(l.Conn)
 				x.arm()
-				return failure{}
+				return Failure{}
 			}
 			l.Conn.Close()
 		}
 	}
 	opt := tcp.DialOptions{
 		Timeout: or(x.s.Asked.Connect, c.ConnectTimeout.V), KeepAlive: c.SocketKeepalive.V, RcvBuf: int(c.RcvBuf.V), SndBuf: int(c.SndBuf.V), Opened: x.guard,
-		Held: x.h.slots.Taken(),
+		Held: x.H.slots.Taken(),
 	}
 	if c.Bind.V.On {
-		if addr := c.Bind.V.Addr.Bytes(x.r); len(addr) > 0 {
+		if addr := c.Bind.V.Addr.Bytes(x.R); len(addr) > 0 {
 			local, err := localAddr(addr)
 			if err != nil {
-				x.r.Errorf(`invalid local address "%s"`, addr)
+				x.R.Errorf(`invalid local address "%s"`, addr)
 			} else {
 				opt.LocalAddr, opt.Transparent = local, c.Bind.V.Transparent
 			}
@@ -47,31 +47,31 @@ func (x *exchange) connect(p *upstream.Peer) failure {
 	if addr := x.s.Asked.LocalAddr; addr != "" {
 		opt.LocalAddr, _ = localAddr([]byte(addr)) // checked by who asked
 	}
-	if !x.h.slots.Take(x.r.Scope.Core.ErrorLog) {
-		x.r.Logf(errlog.Alert, "%s while %s", x.h.slots.Short(), whileConnecting)
-		return failure{class: nextOff, status: 500}
+	if !x.H.slots.Take(x.R.Scope.Core.ErrorLog) {
+		x.R.Logf(errlog.Alert, "%s while %s", x.H.slots.Short(), WhileConnecting)
+		return Failure{Class: NextOff, Status: 500}
 	}
-	conn, err := x.h.poller.Dial(p.Network, p.Addr, opt)
+	conn, err := x.H.poller.Dial(p.Network, p.Addr, opt)
 	if err != nil {
 		x.guard(nil)
 		return x.connectError(p, err)
 	}
 	x.link = upstream.Link{Conn: conn, Opened: x.begun, Idle: x.s.Asked.KeepIdle, Limit: x.s.Asked.KeepRequests}
 	x.arm()
-	if t := x.s.Asked.TLS; x.to.tls && (t == nil || *t) {
+	if t := x.s.Asked.TLS; x.To.scheme.TLS && (t == nil || *t) {
 		return x.handshake(p)
 	}
-	return failure{}
+	return Failure{}
 }
 
 // arm sets the timeouts of the connection at hand.
-func (x *exchange) arm() {
-	x.link.Conn.SetWriteTimeout(or(x.s.Asked.Send, x.h.conf.SendTimeout.V))
+func (x *Exchange) arm() {
+	x.link.Conn.SetWriteTimeout(or(x.s.Asked.Send, x.H.conf.SendTimeout.V))
 	x.link.Conn.SetReadTimeout(x.readTimeout())
 }
 
 // readTimeout is proxy_read_timeout, or what a script asked for in its place.
-func (x *exchange) readTimeout() time.Duration { return or(x.s.Asked.Read, x.h.conf.ReadTimeout.V) }
+func (x *Exchange) readTimeout() time.Duration { return or(x.s.Asked.Read, x.H.conf.ReadTimeout.V) }
 
 // or returns what was asked for, else the place's own.
 func or(asked, own time.Duration) time.Duration {
@@ -82,27 +82,27 @@ func or(asked, own time.Duration) time.Duration {
 }
 
 // keptKey tells apart the kept connections of scripts' hosts, and of names and certificates by variables, too.
-func (x *exchange) keptKey() uint64 {
-	dynamic := x.to.tls && x.h.tls.dynamic
+func (x *Exchange) keptKey() uint64 {
+	dynamic := x.To.scheme.TLS && x.H.tls.dynamic
 	if x.s.Asked.Host == "" && !dynamic {
-		return x.h.key
+		return x.H.key
 	}
 	f := fnv.New64a()
 	if dynamic {
-		x.h.tls.identify(f, x)
+		x.H.tls.identify(f, x)
 	}
 	f.Write([]byte(x.s.Asked.Host))
-	return x.h.key ^ f.Sum64()
+	return x.H.key ^ f.Sum64()
 }
 
 // guard has the end of the client's connection end the waiting for the peer; where
 // the client's going doesn't matter, only its being cut by Abort. The one slot is the
 // main request's: subrequests aren't guarded.
-func (x *exchange) guard(conn *tcp.Conn) {
-	c := x.r.Client
-	ignore := x.h.conf.IgnoreClientAbort.V || x.c != nil && x.c.keep || x.h.store != nil
+func (x *Exchange) guard(conn *tcp.Conn) {
+	c := x.R.Client
+	ignore := x.H.conf.IgnoreClientAbort.V || x.c != nil && x.c.keep || x.H.store != nil
 	switch {
-	case !x.r.IsMain():
+	case !x.R.IsMain():
 	case c.Stream != nil:
 		if !ignore {
 			c.Stream.Guard(conn)
@@ -116,14 +116,14 @@ func (x *exchange) guard(conn *tcp.Conn) {
 }
 
 // close ends the reading of an answer and the connection at hand.
-func (x *exchange) close() {
+func (x *Exchange) close() {
 	x.spool.stop()
 	x.spool = nil
 	x.disconnect()
 }
 
 // disconnect closes the connection at hand.
-func (x *exchange) disconnect() {
+func (x *Exchange) disconnect() {
 	if x.link.Conn == nil {
 		return
 	}
@@ -133,12 +133,12 @@ func (x *exchange) disconnect() {
 }
 
 // release gives the connection back for other requests where it can be kept.
-func (x *exchange) release() {
+func (x *Exchange) release() {
 	if x.link.Conn == nil {
 		return // a spool did it, or nobody was asked
 	}
-	k := x.to.group.Kept
-	if k == nil || !x.keep || x.rd != x.wr || x.s.Peer == nil {
+	k := x.To.group.Kept
+	if k == nil || !x.Keep || x.Rd != x.Wr || x.s.Peer == nil {
 		x.disconnect()
 		return
 	}
@@ -160,3 +160,6 @@ func localAddr(b []byte) (netip.AddrPort, error) {
 	a, err := netip.ParseAddr(strings.Trim(string(b), "[]"))
 	return netip.AddrPortFrom(a, 0), err
 }
+
+// Readable reports whether the peer at hand has sent something, or has closed.
+func (x *Exchange) Readable() bool { return x.link.Conn.Readable() }

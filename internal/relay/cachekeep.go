@@ -1,4 +1,4 @@
-package proxy
+package relay
 
 import (
 	"bytes"
@@ -11,9 +11,9 @@ import (
 
 // answered looks at an answer's head while another could be given. It is true with an
 // outcome when the file at hand was served in its place.
-func (c *caching) answered(x *exchange) (ngx.Outcome, bool) {
+func (c *caching) answered(x *Exchange) (ngx.Outcome, bool) {
 	c.judge(x, time.Now().Unix())
-	status := x.line.Status
+	status := x.Status
 	if class := statusClass(status); class != 0 && c.status == cacheExpired && c.conf.UseStale.V&class != 0 {
 		x.discard()
 		return c.instead(x, class, false)
@@ -32,14 +32,14 @@ const maxVary = 128
 
 // judge reads how long an answer is fresh and whether it may be kept, from its fields in their
 // order. X-Accel-Expires comes before Cache-Control, and that before Expires.
-func (c *caching) judge(x *exchange, now int64) {
-	ignore := x.h.conf.IgnoreHeaders.V
+func (c *caching) judge(x *Exchange, now int64) {
+	ignore := x.H.conf.IgnoreHeaders.V
 	m := &c.meta
 	m.Valid, m.Updating, m.Error = 0, 0, 0
 	m.Vary = nil
 	c.noCache, c.expired = false, false
 	accel := false
-	fields := x.r.UpHead.Fields
+	fields := x.R.UpHead.Fields
 	for i := range fields {
 		f := &fields[i]
 		switch f.ID {
@@ -70,11 +70,11 @@ func (c *caching) judge(x *exchange, now int64) {
 		}
 	}
 	m.LastModified, m.ETag = 0, nil
-	if s := x.line.Status; s == 200 || s == 206 {
-		if t, ok := ngx.ParseTime(x.r.UpHead.Get(ngx.HeaderLastModified)); ok {
+	if s := x.Status; s == 200 || s == 206 {
+		if t, ok := ngx.ParseTime(x.R.UpHead.Get(ngx.HeaderLastModified)); ok {
 			m.LastModified = t.Unix()
 		}
-		if e := x.r.UpHead.Get(ngx.HeaderETag); len(e) <= maxVary {
+		if e := x.R.UpHead.Get(ngx.HeaderETag); len(e) <= maxVary {
 			m.ETag = e
 		}
 	}
@@ -175,8 +175,8 @@ func (c *caching) vary(v []byte) {
 
 // dress changes the response's head as it was made of an answer: one that is kept, or was, has ranges of its own, and
 // the client's conditions are for it.
-func (c *caching) dress(x *exchange) {
-	o := &x.r.Out
+func (c *caching) dress(x *Exchange) {
+	o := &x.R.Out
 	served := c.file != nil && c.status != cacheExpired
 	if !served && !c.keep {
 		return
@@ -209,7 +209,7 @@ func (t *tee) take(p []byte, err error) {
 	}
 	if len(p) > 0 {
 		if e := t.Write(p); e != nil {
-			t.r.Critf("%s while %s", e, whileBody)
+			t.r.Critf("%s while %s", e, WhileBody)
 			t.drop()
 			return
 		}
@@ -218,7 +218,7 @@ func (t *tee) take(p []byte, err error) {
 	case nil, errClient:
 	case io.EOF:
 		if e := t.Commit(); e != nil {
-			t.r.Critf("%s while %s", e, whileBody)
+			t.r.Critf("%s while %s", e, WhileBody)
 		}
 		t.keeper = nil
 	default:
@@ -233,8 +233,8 @@ func (t *tee) drop() {
 	}
 }
 
-// next returns the body's next piece, a part of x.in that is good until the next call; io.EOF at its end.
-func (x *exchange) next() ([]byte, error) {
+// next returns the body's next piece, a part of x.In that is good until the next call; io.EOF at its end.
+func (x *Exchange) next() ([]byte, error) {
 	p, err := x.nextPiece()
 	if x.tee != nil {
 		x.tee.take(p, err)
@@ -243,26 +243,26 @@ func (x *exchange) next() ([]byte, error) {
 }
 
 // keeping begins to keep the answer at hand, where that is to be.
-func (x *exchange) keeping() {
-	if x.h.store != nil {
-		if k := x.h.store.begin(x); k != nil {
-			x.tee = &tee{k, x.r}
+func (x *Exchange) keeping() {
+	if x.H.store != nil {
+		if k := x.H.store.begin(x); k != nil {
+			x.tee = &tee{k, x.R}
 		}
 		return
 	}
 	if k := x.c.begin(x); k != nil {
-		x.tee = &tee{k, x.r}
+		x.tee = &tee{k, x.R}
 		return
 	}
 	x.c.release()
 }
 
 // begin begins a file for the answer at hand; nil where it isn't to be kept.
-func (c *caching) begin(x *exchange) keeper {
-	r := x.r
+func (c *caching) begin(x *Exchange) keeper {
+	r := x.R
 	c.file.Close()
 	c.file = nil
-	if !x.buffering || holds(c.conf.NoCache.V, r) {
+	if !x.buffering || ngx.Holds(c.conf.NoCache.V, r) {
 		c.keep = false
 	}
 	if !c.keep {
@@ -270,7 +270,7 @@ func (c *caching) begin(x *exchange) keeper {
 	}
 	now := time.Now().Unix()
 	if c.meta.Valid == 0 {
-		t := c.validFor(x.line.Status)
+		t := c.validFor(x.Status)
 		if t == 0 {
 			return nil
 		}
@@ -287,24 +287,24 @@ func (c *caching) begin(x *exchange) keeper {
 	if c.hold == nil {
 		c.hold, _ = c.store.Get(c.key, 0)
 	}
-	return c.hold.Create(&c.meta, c.text, x.in[x.headAt:x.rd], func() (*os.File, error) { return x.h.temp.Create(r) })
+	return c.hold.Create(&c.meta, c.text, x.In[x.HeadAt:x.Rd], func() (*os.File, error) { return x.H.temp.Create(r) })
 }
 
 // relayKept is relay for an answer that may be kept: it is read to its end whatever becomes of the client, and put in
 // place before the client has all of it.
-func (x *exchange) relayKept() ngx.Outcome {
-	r := x.r
+func (x *Exchange) relayKept() ngx.Outcome {
+	r := x.R
 	x.keeping()
 	if x.tee == nil {
-		if r.HeaderOnly && !x.noBody {
+		if r.HeaderOnly && !x.NoBody {
 			x.discard()
 			return x.finish()
 		}
 		return x.relay()
 	}
 	x.begin()
-	if !x.limit() && x.length >= 0 && int64(x.wr-x.rd) >= x.length {
-		x.tee.take(x.in[x.rd:x.rd+int(x.length)], io.EOF)
+	if !x.limit() && !x.Framed && x.Length >= 0 && int64(x.Wr-x.Rd) >= x.Length {
+		x.tee.take(x.In[x.Rd:x.Rd+int(x.Length)], io.EOF)
 		x.c.release()
 		return x.relayBuffered()
 	}
@@ -328,16 +328,16 @@ func (x *exchange) relayKept() ngx.Outcome {
 	return x.finish()
 }
 
-func (x *exchange) finish() ngx.Outcome {
-	if x.r.Finish() != nil {
+func (x *Exchange) finish() ngx.Outcome {
+	if x.R.Finish() != nil {
 		return ngx.Close
 	}
 	return ngx.OK
 }
 
 // copyKept copies the body to the client as long as it takes it, and returns how the body ended.
-func (x *exchange) copyKept() error {
-	r := x.r
+func (x *Exchange) copyKept() error {
+	r := x.R
 	if r.IsMain() && r.Client.Conn != nil && !r.Client.HTTP2 && !r.HeaderOnly {
 		r.Client.Conn.OnWriteBlocked(x.blocked)
 		defer r.Client.Conn.OnWriteBlocked(nil)

@@ -1,4 +1,4 @@
-package proxy
+package relay
 
 import (
 	"bytes"
@@ -12,25 +12,27 @@ import (
 	"limpet/nginxconf"
 )
 
-// caches are a configuration's caches by the names of their zones.
-type caches struct{ stores map[string]*cache.Store }
+// caches are a configuration's caches by the names of their kinds and zones.
+type caches map[string]*cache.Store
 
-// buildCaches makes the caches of all proxy_cache_path, or takes them over. One with the same folder, levels and
-// zone is the same.
-func buildCaches(b *ngx.Build) error {
+// Caches makes the caches of all _cache_path of a kind, or takes them over. One with the same folder, levels and zone
+// is the same.
+func (k *Kind) Caches(b *ngx.Build) error {
 	all := ngx.Shared[caches](b)
-	all.stores = make(map[string]*cache.Store)
+	if *all == nil {
+		*all = make(caches)
+	}
 	for _, lv := range b.Config.Root.Inner {
 		if lv.Context != nginxconf.HTTP {
 			continue
 		}
-		for _, p := range nginxconf.Of[*Conf](lv).Cached.paths {
-			key := "proxy_cache " + p.Zone + " " + p.Dir
+		for _, p := range k.Conf(lv).Cached.paths {
+			key := k.Name + "_cache " + p.Zone + " " + p.Dir
 			for _, l := range p.Levels {
 				key += " " + strconv.Itoa(l)
 			}
 			s := ngx.Keep(b, key, func() *cache.Store { return cache.New(p) })
-			all.stores[p.Zone] = s
+			(*all)[k.Name+" "+p.Zone] = s
 			b.TempDir(p.Dir)
 			b.OnStart(func() { s.Start(p, b.Log) })
 			b.OnRetire(s.Stop)
@@ -41,9 +43,9 @@ func buildCaches(b *ngx.Build) error {
 
 // cacher is the caching of a place.
 type cacher struct {
-	conf   *cacheConf
-	stores map[string]*cache.Store
-	head   *headPlan // of requests whose answers may be kept
+	conf   *CacheConf
+	kind   string
+	stores caches
 }
 
 // cacher returns the caching of a place, nil where there is none.
@@ -51,7 +53,7 @@ func (c *Conf) cacher(b *ngx.Build) *cacher {
 	if !c.Cached.Cache.V.on {
 		return nil
 	}
-	return &cacher{&c.Cached, ngx.Shared[caches](b).stores, compileHead(c, true)}
+	return &cacher{&c.Cached, c.kind.Name, *ngx.Shared[caches](b)}
 }
 
 // The values of $upstream_cache_status.
@@ -82,7 +84,7 @@ type caching struct {
 	staleError bool
 	noCache    bool // by the answer's fields
 	expired    bool
-	late       bool // proxy_cache_lock_timeout is over
+	late       bool // _cache_lock_timeout is over
 	// update is handed to the request that updates the file in the background.
 	update *caching
 }
@@ -94,10 +96,10 @@ type update struct{ c *caching }
 const forever = 24 * time.Hour
 
 // lookup answers from the cache, or says by Next that a peer is to be asked.
-func (x *exchange) lookup() ngx.Outcome {
-	r := x.r
+func (x *Exchange) lookup() ngx.Outcome {
+	r := x.R
 	if r.Clone {
-		x.asGet = x.h.cache.conf.ConvertHead.V && string(r.Method) == "HEAD"
+		x.AsGet = x.H.cache.conf.ConvertHead.V && string(r.Method) == "HEAD"
 		x.c.open(x)
 		return ngx.Next
 	}
@@ -105,7 +107,7 @@ func (x *exchange) lookup() ngx.Outcome {
 		return out
 	}
 	c := x.c
-	if holds(c.conf.Bypass.V, r) {
+	if ngx.Holds(c.conf.Bypass.V, r) {
 		c.status = cacheBypass
 		return ngx.Next
 	}
@@ -118,8 +120,8 @@ func (x *exchange) lookup() ngx.Outcome {
 }
 
 // enterCache begins the request's dealing with the cache; x.c stays nil where it has none.
-func (x *exchange) enterCache() ngx.Outcome {
-	r, at := x.r, x.h.cache
+func (x *Exchange) enterCache() ngx.Outcome {
+	r, at := x.R, x.H.cache
 	var bit uint32
 	switch string(r.Method) {
 	case "GET":
@@ -137,12 +139,12 @@ func (x *exchange) enterCache() ngx.Outcome {
 	if len(name) == 0 || string(name) == "off" {
 		return ngx.Next
 	}
-	store := at.stores[string(name)]
+	store := at.stores[at.kind+" "+string(name)]
 	if store == nil {
 		r.Errorf(`cache "%s" not found`, name)
 		return ngx.Status(500)
 	}
-	x.asGet = bit == methodHEAD && at.conf.ConvertHead.V
+	x.AsGet = bit == methodHEAD && at.conf.ConvertHead.V
 	c := &caching{cacher: at, store: store, keep: true}
 	if key := &at.conf.Key.V; key.own {
 		c.text = key.text.Bytes(r)
@@ -156,17 +158,17 @@ func (x *exchange) enterCache() ngx.Outcome {
 }
 
 // defaultKey is nginx's key where the file names none: the URL asked of the peer.
-func (x *exchange) defaultKey() []byte {
-	b := append(x.out[:0], scheme(x.to.tls)...)
-	b = append(b, x.to.host...)
-	b = x.to.appendURI(b, x.r, x.h.location)
-	x.out = b[:0]
-	return x.r.Copy(b)
+func (x *Exchange) defaultKey() []byte {
+	b := append(x.Out[:0], x.To.scheme.Shown...)
+	b = append(b, x.To.Host...)
+	b = x.To.AppendURI(b, x.R, x.H.location)
+	x.Out = b[:0]
+	return x.R.Copy(b)
 }
 
-// find looks the key up, and waits for another request's answer where proxy_cache_lock says so.
-func (c *caching) find(x *exchange) ngx.Outcome {
-	r := x.r
+// find looks the key up, and waits for another request's answer where _cache_lock says so.
+func (c *caching) find(x *Exchange) ngx.Outcome {
+	r := x.R
 	minUses := c.conf.MinUses.V
 	var found cache.Found
 	c.hold, found = c.store.Get(c.key, minUses)
@@ -231,16 +233,16 @@ func (c *caching) wait(r *ngx.Request, deadline time.Time) error {
 }
 
 // open opens the key's file; nil where there is none that can be used.
-func (c *caching) open(x *exchange) *cache.File {
-	f, err := c.hold.Open(c.text, x.in)
+func (c *caching) open(x *Exchange) *cache.File {
+	f, err := c.hold.Open(c.text, x.In)
 	if err != nil {
-		x.r.Critf("%s", err)
+		x.R.Critf("%s", err)
 	}
 	if f == nil {
 		return nil
 	}
 	c.file, c.old = f, f.Meta
-	c.old.ETag = x.r.Copy(f.ETag) // the file's is in a buffer that is used again
+	c.old.ETag = x.R.Copy(f.ETag) // the file's is in a buffer that is used again
 	return f
 }
 
@@ -263,7 +265,7 @@ func (c *caching) other(r *ngx.Request, f *cache.File) bool {
 }
 
 // use serves the file, or notes that a peer has to be asked first.
-func (c *caching) use(x *exchange) ngx.Outcome {
+func (c *caching) use(x *Exchange) ngx.Outcome {
 	now := time.Now().Unix()
 	f := c.file
 	if f.Valid >= now {
@@ -271,10 +273,10 @@ func (c *caching) use(x *exchange) ngx.Outcome {
 		return c.serve(x)
 	}
 	c.staleError = f.Valid+f.Error >= now
-	may := (c.conf.UseStale.V&nextUpdating != 0 || f.Valid+f.Updating >= now) && !x.r.Background
+	may := (c.conf.UseStale.V&NextUpdating != 0 || f.Valid+f.Updating >= now) && !x.R.Background
 	switch own := c.hold.Own(forever); {
 	case own && may && c.conf.BackgroundUpdate.V:
-		c.inBackground(x.r)
+		c.inBackground(x.R)
 		c.status = cacheStale
 		return c.serve(x)
 	case !own && may:
@@ -286,7 +288,7 @@ func (c *caching) use(x *exchange) ngx.Outcome {
 }
 
 // serve serves a file that can be served as it is. One whose head is broken is a miss.
-func (c *caching) serve(x *exchange) ngx.Outcome {
+func (c *caching) serve(x *Exchange) ngx.Outcome {
 	if c.update == nil {
 		c.hold.Release()
 	}
@@ -294,7 +296,7 @@ func (c *caching) serve(x *exchange) ngx.Outcome {
 		c.status = cacheMiss
 		return ngx.Next
 	}
-	if out := x.r.DiscardBody(); out != ngx.Next {
+	if out := x.R.DiscardBody(); out != ngx.Next {
 		return out
 	}
 	return c.deliver(x)
@@ -338,7 +340,7 @@ func (c *caching) end() {
 }
 
 // rangeWithin reports whether the range asked for begins early enough to read the whole answer for it, by
-// proxy_cache_max_range_offset.
+// _cache_max_range_offset.
 func (c *caching) rangeWithin(r *ngx.Request) bool {
 	limit := &c.conf.MaxRangeOffset
 	h := r.In.Get(ngx.HeaderRange)
@@ -396,4 +398,4 @@ func appendNormal(b []byte, r *ngx.Request, name string) []byte {
 }
 
 // logFile notes what went wrong with a file.
-func (x *exchange) logFile(err error) { x.r.Logf(errlog.Crit, "%s", err) }
+func (x *Exchange) logFile(err error) { x.R.Logf(errlog.Crit, "%s", err) }

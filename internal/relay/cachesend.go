@@ -1,31 +1,32 @@
-package proxy
+package relay
 
 import (
 	"time"
 
-	"limpet/internal/http1"
 	"limpet/internal/ngx"
 )
 
 // load parses the head of the file at hand in place of an answer's; false when it is broken.
-func (c *caching) load(x *exchange) bool {
-	r := x.r
-	head, body, err := c.file.Load(x.in)
+func (c *caching) load(x *Exchange) bool {
+	r := x.R
+	head, body, err := c.file.Load(x.In)
 	if err != nil {
 		x.logFile(err)
 		return c.broken()
 	}
-	x.rd, _ = c.file.Head()
-	x.wr = x.rd + len(head)
+	x.Rd, _ = c.file.Head()
+	x.Wr = x.Rd + len(head)
 	r.UpHead.Reset()
-	x.fields = respFields{}
-	x.line = http1.StatusLine{}
-	x.length, x.chunked = -1, false
-	if done, fail := x.parseHead(); !done || fail.class != 0 {
+	x.Fields, x.Status, x.Reason = Fields{}, 0, nil
+	x.Length, x.Framed = -1, false
+	x.Stored = true
+	done, fail := x.H.Protocol.ParseHead(x)
+	x.Stored = false
+	if !done || fail.Class != 0 {
 		r.Critf(`cache file "%s" contains invalid header`, c.file.Name)
 		return c.broken()
 	}
-	x.rd, x.wr = x.wr, x.wr+len(body)
+	x.Rd, x.Wr = x.Wr, x.Wr+len(body)
 	return true
 }
 
@@ -36,18 +37,18 @@ func (c *caching) broken() bool {
 }
 
 // deliver answers with the file whose head was loaded.
-func (c *caching) deliver(x *exchange) ngx.Outcome {
-	r := x.r
+func (c *caching) deliver(x *Exchange) ngx.Outcome {
+	r := x.R
 	c.release()
-	if x.fields.redirect != nil && x.h.conf.IgnoreHeaders.V&ignoreRedirect == 0 {
+	if x.Fields.redirect != nil && x.H.conf.IgnoreHeaders.V&IgnoreRedirect == 0 {
 		return x.accelRedirect()
 	}
-	if x.chunked {
-		x.length = -1
+	if x.Fields.Chunked {
+		x.Length = -1
 	}
 	x.takeHead()
 	off, n := c.file.Body()
-	if x.length >= 0 && x.length != n && !r.HeaderOnly && string(r.Method) != "HEAD" {
+	if x.Length >= 0 && x.Length != n && !r.HeaderOnly && string(r.Method) != "HEAD" {
 		r.KeepAlive = false // the answer to another method: its length isn't that of what follows
 	}
 	if r.SendHead() != nil {
@@ -60,13 +61,13 @@ func (c *caching) deliver(x *exchange) ngx.Outcome {
 }
 
 // body sends the file's body: from memory where it came with the head, else as a file.
-func (c *caching) body(x *exchange, off, n int64) bool {
-	r := x.r
+func (c *caching) body(x *Exchange, off, n int64) bool {
+	r := x.R
 	if r.HeaderOnly || n == 0 {
 		return true
 	}
-	if p := x.in[x.rd:x.wr]; int64(len(p)) == n {
-		x.rd = x.wr
+	if p := x.In[x.Rd:x.Wr]; int64(len(p)) == n {
+		x.Rd = x.Wr
 		return r.Write(p) == nil
 	}
 	f := c.file.Take()
@@ -75,7 +76,7 @@ func (c *caching) body(x *exchange, off, n int64) bool {
 }
 
 // fresh makes the file at hand fresh again after a 304, whose fields say for how long, else the file's own do.
-func (c *caching) fresh(x *exchange) ngx.Outcome {
+func (c *caching) fresh(x *Exchange) ngx.Outcome {
 	x.discard()
 	if !c.load(x) {
 		return ngx.Status(502)
@@ -86,7 +87,7 @@ func (c *caching) fresh(x *exchange) ngx.Outcome {
 		c.judge(x, now)
 	}
 	if c.meta.Valid == 0 {
-		if t := c.validFor(x.line.Status); t > 0 {
+		if t := c.validFor(x.Status); t > 0 {
 			c.meta.Valid = now + t
 		}
 	}
@@ -101,8 +102,8 @@ func (c *caching) fresh(x *exchange) ngx.Outcome {
 	return c.deliver(x)
 }
 
-// instead serves the stale file in place of a failure, where it may.
-func (c *caching) instead(x *exchange, class uint32, mayError bool) (ngx.Outcome, bool) {
+// instead serves the stale file in place of a Failure, where it may.
+func (c *caching) instead(x *Exchange, class uint32, mayError bool) (ngx.Outcome, bool) {
 	if c.status != cacheExpired || c.file == nil || c.conf.UseStale.V&class == 0 && !(mayError && c.staleError) {
 		return 0, false
 	}
@@ -115,17 +116,17 @@ func (c *caching) instead(x *exchange, class uint32, mayError bool) (ngx.Outcome
 }
 
 // failed ends a request for which no other peer is asked.
-func (c *caching) failed(x *exchange, fail failure) ngx.Outcome {
-	if fail.class != nextOff {
-		if out, ok := c.instead(x, fail.class, true); ok {
+func (c *caching) failed(x *Exchange, fail Failure) ngx.Outcome {
+	if fail.Class != NextOff {
+		if out, ok := c.instead(x, fail.Class, true); ok {
 			return out
 		}
 	}
-	if fail.status == 502 || fail.status == 504 {
-		c.remember(fail.status, c.validFor(fail.status))
+	if fail.Status == 502 || fail.Status == 504 {
+		c.remember(fail.Status, c.validFor(fail.Status))
 	}
 	c.release()
-	return ngx.Status(fail.status)
+	return ngx.Status(fail.Status)
 }
 
 // remember has a status answered for a while without asking.
@@ -145,7 +146,7 @@ func (c *caching) intercepted(status int) {
 	c.release()
 }
 
-// validFor returns how many seconds proxy_cache_valid gives a status.
+// validFor returns how many seconds _cache_valid gives a status.
 func (c *caching) validFor(status int) int64 {
 	for _, v := range c.conf.Valid.V {
 		if v.status == 0 || v.status == status {

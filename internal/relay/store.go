@@ -1,4 +1,4 @@
-package proxy
+package relay
 
 import (
 	"os"
@@ -9,7 +9,7 @@ import (
 	"limpet/internal/ngx"
 )
 
-// storeTo is what proxy_store says; the zero value is off.
+// storeTo is what _store says; the zero value is off.
 type storeTo struct {
 	on    bool
 	named bool
@@ -39,12 +39,12 @@ type saving struct {
 }
 
 // begin begins to save the answer at hand; nil where it isn't to be.
-func (s *storer) begin(x *exchange) keeper {
-	r := x.r
-	if x.line.Status != 200 || x.noBody || !x.buffering {
+func (s *storer) begin(x *Exchange) keeper {
+	r := x.R
+	if x.Status != 200 || x.NoBody || !x.buffering {
 		return nil
 	}
-	f, err := x.h.temp.Create(r)
+	f, err := x.H.temp.Create(r)
 	if err != nil {
 		r.Critf("%s", err)
 		return nil

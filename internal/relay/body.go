@@ -1,42 +1,40 @@
-package proxy
+package relay
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"time"
 
-	"limpet/internal/http1"
 	"limpet/internal/ngx"
 	"limpet/internal/tcp"
 )
 
-// errChunked is an answer's body that breaks the framing of chunks.
-var errChunked = errors.New("upstream sent invalid chunked response")
+// FramingError is an answer's body that breaks its framing: what the log says of it.
+type FramingError string
+
+func (e FramingError) Error() string { return string(e) }
 
 // errEarly is an answer whose connection ended before its body.
 var errEarly = errors.New("upstream prematurely closed connection")
 
 // source is where the reading of an answer's body stands.
 type source struct {
-	base    int   // in x.in: what lies before is the head's
+	base    int   // in x.In: what lies before is the head's
 	remain  int64 // of a body of known length
-	trailer bool  // the fields behind the last chunk are being read
 	ended   bool
 	rate    int64 // proxy_limit_rate, bytes a second
 	start   time.Time
-	read    int64      // bytes of the body
-	fields  ngx.Header // behind the last chunk
-	pending bool       // something was written to the client and perhaps not sent
-	busy    bool       // next, or a pipe, is at work: a spool has to wait
-	slow    bool       // the client took less than there was meanwhile
+	read    int64 // bytes of the body
+	pending bool  // something was written to the client and perhaps not sent
+	busy    bool  // next, or a pipe, is at work: a spool has to wait
+	slow    bool  // the client took less than there was meanwhile
 }
 
 // relay copies the answer's body to the client and ends the response.
-func (x *exchange) relay() ngx.Outcome {
-	r := x.r
+func (x *Exchange) relay() ngx.Outcome {
+	r := x.R
 	x.begin()
-	if !x.limit() && x.length >= 0 && int64(x.wr-x.rd) >= x.length {
+	if !x.limit() && !x.Framed && x.Length >= 0 && int64(x.Wr-x.Rd) >= x.Length {
 		return x.relayBuffered()
 	}
 	upErr, clientErr := x.copy()
@@ -61,25 +59,24 @@ func (x *exchange) relay() ngx.Outcome {
 }
 
 // begin sets the reading of the body up.
-func (x *exchange) begin() {
-	x.src = source{base: x.rd, remain: x.length}
-	if x.noBody {
+func (x *Exchange) begin() {
+	x.src = source{base: x.Rd, remain: x.Length}
+	if x.NoBody && !x.Framed {
 		x.src.remain = 0
-		x.length = 0
-		x.chunked = false
+		x.Length = 0
 	}
 }
 
 // relayBuffered answers with a body that came with the head: the usual way. The
 // connection to the peer is free before the client has the answer.
-func (x *exchange) relayBuffered() ngx.Outcome {
-	r := x.r
-	p := x.in[x.rd : x.rd+int(x.length)]
-	x.rd += int(x.length)
-	if x.rd < x.wr {
-		x.extra()
+func (x *Exchange) relayBuffered() ngx.Outcome {
+	r := x.R
+	p := x.In[x.Rd : x.Rd+int(x.Length)]
+	x.Rd += int(x.Length)
+	if x.Rd < x.Wr {
+		x.Extra()
 	}
-	x.src.read = x.length
+	x.src.read = x.Length
 	x.ended = x.begun.Add(x.lastTry().Header) // the body came with the head
 	x.release()
 	x.endTry(0)
@@ -89,26 +86,26 @@ func (x *exchange) relayBuffered() ngx.Outcome {
 	return ngx.OK
 }
 
-// extra notes bytes behind the body's end: they are nobody's, and the connection isn't used again.
-func (x *exchange) extra() {
-	x.r.Warnf(`upstream sent more data than specified in "Content-Length" header while %s`, whileBody)
-	x.keep = false
+// Extra notes bytes behind the body's end: they are nobody's, and the connection isn't used again.
+func (x *Exchange) Extra() {
+	x.R.Warnf(`upstream sent more data than specified in "Content-Length" header while %s`, WhileBody)
+	x.Keep = false
 }
 
 // limit sets the rate of reading up.
-func (x *exchange) limit() bool {
-	t := &x.h.conf.LimitRate.V
+func (x *Exchange) limit() bool {
+	t := &x.H.conf.LimitRate.V
 	if v, static := t.Static(); static && len(v) == 1 && v[0] == '0' {
 		return false
 	}
-	x.src.rate, x.src.start = ngx.ParseRate(t.Bytes(x.r)), time.Now()
+	x.src.rate, x.src.start = ngx.ParseRate(t.Bytes(x.R)), time.Now()
 	return x.src.rate > 0
 }
 
 // copy copies the body piece by piece. Where the client takes it more slowly than
 // it comes and proxy_buffering is on, a spool reads on meanwhile.
-func (x *exchange) copy() (upErr, clientErr error) {
-	r := x.r
+func (x *Exchange) copy() (upErr, clientErr error) {
+	r := x.R
 	if x.buffering && r.IsMain() && r.Client.Conn != nil && !r.Client.HTTP2 {
 		r.Client.Conn.OnWriteBlocked(x.blocked)
 		defer r.Client.Conn.OnWriteBlocked(nil)
@@ -161,13 +158,13 @@ var errClient = errors.New("client is gone")
 
 // flush sends on to the client what it was sent. As next does it, a write that blocks
 // starts no spool.
-func (x *exchange) flush() error {
+func (x *Exchange) flush() error {
 	x.src.pending = false
 	if x.muted {
 		return nil
 	}
 	x.src.busy = true
-	err := x.r.Flush()
+	err := x.R.Flush()
 	x.src.busy = false
 	return err
 }
@@ -176,18 +173,18 @@ func (x *exchange) flush() error {
 const spliceFrom = 64 << 10
 
 // mayFly reports whether the body can go from socket to socket without being looked at.
-func (x *exchange) mayFly() bool {
-	return !x.chunked && x.length >= 0 && x.rd == x.wr && x.src.rate == 0 && x.buffering && !x.r.HasFilters() && !x.link.Conn.Secure()
+func (x *Exchange) mayFly() bool {
+	return !x.Framed && x.Length >= 0 && x.Rd == x.Wr && x.src.rate == 0 && x.buffering && !x.R.HasFilters() && !x.link.Conn.Secure()
 }
 
 // fly moves the body in the kernel until it ends or a spool takes over.
-func (x *exchange) fly() (done bool, upErr, clientErr error) {
-	w, ok := x.r.Wire.(ngx.Splicer)
+func (x *Exchange) fly() (done bool, upErr, clientErr error) {
+	w, ok := x.R.Wire.(ngx.Splicer)
 	if !ok {
 		return false, nil, nil
 	}
 	x.src.busy = true
-	n, upErr, clientErr := w.Splice(x.r, x.link.Conn, x.src.remain, func() bool { return x.src.slow })
+	n, upErr, clientErr := w.Splice(x.R, x.link.Conn, x.src.remain, func() bool { return x.src.slow })
 	x.src.busy = false
 	if errors.Is(upErr, tcp.ErrUnsupported) {
 		x.buffering = x.buffering && n == 0
@@ -203,11 +200,11 @@ func (x *exchange) fly() (done bool, upErr, clientErr error) {
 }
 
 // nextPiece is next without keeping what it returns.
-func (x *exchange) nextPiece() ([]byte, error) {
+func (x *Exchange) nextPiece() ([]byte, error) {
 	s := &x.src
 	for {
-		if x.rd < x.wr {
-			p, err := x.decode(x.in[x.rd:x.wr])
+		if x.Rd < x.Wr {
+			p, err := x.decode(x.In[x.Rd:x.Wr])
 			if len(p) > 0 || err != nil {
 				s.read += int64(len(p))
 				return p, err
@@ -215,7 +212,7 @@ func (x *exchange) nextPiece() ([]byte, error) {
 			continue
 		}
 		switch {
-		case s.ended, !x.chunked && x.length >= 0 && s.remain == 0:
+		case s.ended, !x.Framed && x.Length >= 0 && s.remain == 0:
 			return nil, io.EOF
 		}
 		if err := x.more(); err != nil {
@@ -225,87 +222,61 @@ func (x *exchange) nextPiece() ([]byte, error) {
 }
 
 // decode takes the framing off what is in the buffer.
-func (x *exchange) decode(b []byte) ([]byte, error) {
+func (x *Exchange) decode(b []byte) ([]byte, error) {
 	s := &x.src
 	switch {
 	case s.ended:
-		x.extra()
-		x.rd = x.wr
+		x.Extra()
+		x.Rd = x.Wr
 		return nil, io.EOF
-	case s.trailer:
-		return nil, x.readTrailer(b)
-	case x.chunked:
-		p, n, err := x.dec.Next(b, len(b))
-		x.rd += n
-		if err != nil {
-			return nil, errChunked
-		}
-		s.trailer = x.dec.Done()
-		return p, nil
-	case x.length >= 0:
+	case x.Framed:
+		p, err := x.H.Protocol.Decode(x, b)
+		s.ended = err == io.EOF
+		return p, err
+	case x.Length >= 0:
 		n := min(int64(len(b)), s.remain)
 		s.remain -= n
-		x.rd += int(n)
+		x.Rd += int(n)
 		if s.remain == 0 {
-			if x.rd < x.wr {
-				x.extra()
-				x.rd = x.wr
+			if x.Rd < x.Wr {
+				x.Extra()
+				x.Rd = x.Wr
 			}
 			return b[:n], io.EOF
 		}
 		return b[:n], nil
 	}
-	x.rd = x.wr
+	x.Rd = x.Wr
 	return b, nil
 }
 
-// readTrailer reads a field behind the last chunk, or the end of the body.
-func (x *exchange) readTrailer(b []byte) error {
-	f, n, res := http1.ParseField(b)
-	switch res {
-	case http1.FieldMore:
-		if len(b) >= len(x.in)-x.src.base {
-			return errChunked
-		}
-		return x.append()
-	case http1.FieldBad:
-		return errChunked
-	case http1.FieldEnd:
-		x.rd += n
-		x.src.ended = true
-		if x.rd < x.wr {
-			x.extra()
-			x.rd = x.wr
-		}
-		return io.EOF
-	}
-	x.rd += n
-	f.Name, f.Value = bytes.Clone(f.Name), bytes.Clone(f.Value)
-	x.src.fields.Fields = append(x.src.fields.Fields, f)
-	return nil
-}
-
-// takeTrailer hands the fields behind the last chunk over, and on to the client where proxy_pass_trailers says so.
-func (x *exchange) takeTrailer() {
-	r := x.r
-	for _, f := range x.src.fields.Fields {
+// takeTrailer hands the fields behind the answer over, and on to the client where the place says so.
+func (x *Exchange) takeTrailer() {
+	r := x.R
+	for _, f := range x.Trailer.Fields {
 		r.UpTrailer.Fields = append(r.UpTrailer.Fields, f)
-		if x.h.conf.PassTrailers.V && !hopByHop(f.ID) {
+		if x.H.Trailers && !hopByHop(f.ID) {
 			r.Out.Trailer.Fields = append(r.Out.Trailer.Fields, f)
 		}
 	}
 }
 
-// append reads more behind what is unread in the buffer.
-func (x *exchange) append() error {
-	n := copy(x.in[x.src.base:], x.in[x.rd:x.wr])
-	x.rd, x.wr = x.src.base, x.src.base+n
+// More reads more behind what is unread in the buffer, for a Decode that can't go on; ErrFull when there is no room.
+func (x *Exchange) More() error {
+	if x.Wr-x.Rd >= len(x.In)-x.src.base {
+		return ErrFull
+	}
+	n := copy(x.In[x.src.base:], x.In[x.Rd:x.Wr])
+	x.Rd, x.Wr = x.src.base, x.src.base+n
 	return x.read()
 }
 
+// ErrFull says that what has to be read as a whole is longer than the buffer.
+var ErrFull = errors.New("buffer is full")
+
 // more reads on when the buffer is used up.
-func (x *exchange) more() error {
-	x.rd, x.wr = x.src.base, x.src.base
+func (x *Exchange) more() error {
+	x.Rd, x.Wr = x.src.base, x.src.base
 	if x.src.rate > 0 {
 		if err := x.slowDown(); err != nil {
 			return err
@@ -315,7 +286,7 @@ func (x *exchange) more() error {
 }
 
 // slowDown waits until proxy_limit_rate lets more be read.
-func (x *exchange) slowDown() error {
+func (x *Exchange) slowDown() error {
 	s := &x.src
 	due := s.start.Add(time.Duration(float64(s.read) / float64(s.rate) * float64(time.Second)))
 	if wait := time.Until(due); wait > 0 {
@@ -328,13 +299,13 @@ func (x *exchange) slowDown() error {
 }
 
 // read reads from the peer. Before it waits, what the client was sent so far goes out.
-func (x *exchange) read() error {
-	conn, buf := x.link.Conn, x.in[x.wr:]
+func (x *Exchange) read() error {
+	conn, buf := x.link.Conn, x.In[x.Wr:]
 	if x.src.rate > 0 {
 		buf = buf[:min(int64(len(buf)), max(x.src.rate, 1))]
 	}
 	n, err := 0, error(nil)
-	if x.spool == nil && x.src.pending && !x.r.HasFilters() {
+	if x.spool == nil && x.src.pending && !x.R.HasFilters() {
 		if n, err = conn.TryRead(buf); err == tcp.ErrWouldBlock {
 			if x.flush() != nil {
 				return errClient
@@ -344,14 +315,14 @@ func (x *exchange) read() error {
 	} else {
 		n, err = conn.Read(buf)
 	}
-	x.wr += n
+	x.Wr += n
 	x.got += int64(n)
 	switch {
 	case n > 0:
 		return nil
 	case err == nil || err == io.EOF:
-		if !x.chunked && x.length < 0 {
-			x.src.ended, x.keep = true, false
+		if !x.Framed && x.Length < 0 {
+			x.src.ended, x.Keep = true, false
 			return io.EOF
 		}
 		return errEarly
@@ -360,12 +331,12 @@ func (x *exchange) read() error {
 }
 
 // bodyError logs why an answer's body broke off.
-func (x *exchange) bodyError(err error) {
-	switch err {
-	case errChunked, errEarly:
-		x.r.Errorf("%s while %s", err, whileBody)
+func (x *Exchange) bodyError(err error) {
+	switch _, framing := err.(FramingError); {
+	case framing || err == errEarly:
+		x.R.Errorf("%s while %s", err, WhileBody)
 	default:
 		x.kept = false
-		x.ioError(err, "recv", whileBody)
+		x.ioError(err, "recv", WhileBody)
 	}
 }

@@ -1,4 +1,4 @@
-package proxy
+package relay
 
 import (
 	"errors"
@@ -13,11 +13,11 @@ import (
 )
 
 // upgrade answers with 101 and joins the two connections until one of them ends.
-func (x *exchange) upgrade() ngx.Outcome {
-	r := x.r
+func (x *Exchange) upgrade() ngx.Outcome {
+	r := x.R
 	switch {
 	case !r.IsMain() || r.Client.HTTP2: // HTTP/2 has no 101: RFC 9113, section 8.6
-		r.Errorf("upstream sent unexpected 101 while %s", whileHead)
+		r.Errorf("upstream sent unexpected 101 while %s", WhileHead)
 		x.close()
 		x.endTry(502)
 		return ngx.Status(502)
@@ -35,9 +35,9 @@ func (x *exchange) upgrade() ngx.Outcome {
 		return ngx.Close
 	}
 	up := x.link.Conn
-	if x.rd < x.wr {
-		up.Unread(x.in[x.rd:x.wr])
-		x.rd = x.wr
+	if x.Rd < x.Wr {
+		up.Unread(x.In[x.Rd:x.Wr])
+		x.Rd = x.Wr
 	}
 	x.join(client, up)
 	client.Close()
@@ -48,9 +48,9 @@ func (x *exchange) upgrade() ngx.Outcome {
 
 // unasked answers with a 101 that the client didn't ask for, as nginx does: its head is
 // passed on, nothing of what is behind it, and both connections end.
-func (x *exchange) unasked() ngx.Outcome {
-	r := x.r
-	r.Errorf("upstream sent unexpected 101 while %s", whileHead)
+func (x *Exchange) unasked() ngx.Outcome {
+	r := x.R
+	r.Errorf("upstream sent unexpected 101 while %s", WhileHead)
 	x.close()
 	x.endTry(0)
 	r.KeepAlive = false
@@ -60,11 +60,11 @@ func (x *exchange) unasked() ngx.Outcome {
 	return ngx.OK
 }
 
-// join copies both ways until one side ends, or nothing goes either way for proxy_read_timeout.
-func (x *exchange) join(client, up *tcp.Conn) {
+// join copies both ways until one side ends, or nothing goes either way for _read_timeout.
+func (x *Exchange) join(client, up *tcp.Conn) {
 	client.SetReadTimeout(0)
-	client.SetWriteTimeout(x.r.Scope.Core.SendTimeout.V)
-	t := &tunnel{idle: x.h.conf.ReadTimeout.V, buffers: &x.h.exchanges.tunnels}
+	client.SetWriteTimeout(x.R.Scope.Core.SendTimeout.V)
+	t := &tunnel{idle: x.H.conf.ReadTimeout.V, buffers: &x.H.exchanges.tunnels}
 	t.touch()
 	var sent int64
 	ended := make(chan error, 1)
@@ -82,13 +82,13 @@ func (x *exchange) join(client, up *tcp.Conn) {
 	x.got += got
 	x.sent += sent
 	x.src.read += got
-	x.r.BytesSent += got
-	x.r.BodySent += got
+	x.R.BytesSent += got
+	x.R.BodySent += got
 	switch {
 	case errors.Is(err, tcp.ErrTimeout):
-		x.r.Infof("upstream timed out (110: Connection timed out) while %s", whileTunnel)
+		x.R.Infof("upstream timed out (110: Connection timed out) while %s", WhileTunnel)
 	case err != nil && !errors.Is(err, tcp.ErrAborted) && !errors.Is(err, io.EOF):
-		x.r.Infof("recv() failed %s while %s", errlog.Errno(err), whileTunnel)
+		x.R.Infof("recv() failed %s while %s", errlog.Errno(err), WhileTunnel)
 	}
 }
 
