@@ -261,6 +261,9 @@ func (c *conn) writeLimited(r *ngx.Request, p []byte) error {
 	return nil
 }
 
+// OnWriteBlocked implements ngx.Blocker.
+func (c *conn) OnWriteBlocked(f func()) { c.tc.OnWriteBlocked(f) }
+
 // Flush implements ngx.Sink.
 func (c *conn) Flush(r *ngx.Request) error { return c.flush() }
 

@@ -5,9 +5,9 @@
 // https://nginx.org/en/docs/http/ngx_http_v2_module.html
 // https://www.rfc-editor.org/rfc/rfc9113
 //
-// What differs: responses share the connection as they are written, the priorities of
-// RFC 7540 (taken back by RFC 9113) don't order them; a 100 (Continue) is sent where a client
-// waits for it; a body that isn't read yet is held to 8 MiB a connection.
+// What differs: by the priorities of RFC 7540 (taken back by RFC 9113) siblings share the
+// connection by their weights, where nginx has the heavier one go first; a 100 (Continue) is
+// sent where a client waits for it; a body that isn't read yet is held to 8 MiB a connection.
 package http2
 
 import (

@@ -22,8 +22,6 @@ const (
 	connWindow = 8 << 20
 	// maxReadFrame bounds a client's frames.
 	maxReadFrame = 64 << 10
-	// queueLimit is how much a stream may leave to be sent by another one's write before it waits.
-	queueLimit = 256 << 10
 )
 
 // Conn is a client's connection that speaks HTTP/2. One goroutine reads, each stream has its own.
@@ -48,10 +46,11 @@ type Conn struct {
 	frames     atomic.Int64 // bytes of all frames, and of those that matter: a flood of others ends the connection
 	payload    atomic.Int64
 
-	streamsDone sync.WaitGroup
+	goroutines sync.WaitGroup // of streams, and of write
 
 	mu         sync.Mutex
-	changed    sync.Cond // on mu: windows, room to write, ends
+	written    sync.Cond // on mu: there is room to write, or the connection's end
+	refilled   sync.Cond // on mu: filling is 0
 	streams    map[uint32]*stream
 	running    int // streams whose goroutine hasn't ended
 	requests   int
@@ -63,12 +62,19 @@ type Conn struct {
 	out, spare []byte
 	writing    bool
 	goaway     bool // was sent: no new streams
-	headerLate bool // the header at hand took too long
-	// headerTimer bounds the time of the header at hand.
-	headerTimer *time.Timer
-	closing     bool // nothing is sent any more: what comes is dropped
-	gone        error
-	idle        *time.Timer
+	closing    bool // nothing is sent any more: what comes is dropped
+	gone       error
+	tree       tree
+	filling    int       // streams that were woken to get more to send
+	fillBy     time.Time // when they aren't waited for any more; zero: they aren't
+	progress   time.Time // when somebody whose turn it was sent something
+
+	timer      *time.Timer
+	alarmAt    time.Time // when it fires
+	idleAt     time.Time // when the time without streams ends; zero: there are some
+	headerAt   time.Time // when the time of the header at hand does; zero: none is incomplete
+	headerID   uint32
+	headerLate bool // it took too long
 }
 
 // New returns a connection for a client that speaks HTTP/2 under an endpoint, which it holds no longer than Serve runs.
@@ -85,7 +91,7 @@ func New(c *ngx.Client, ep *ngx.Endpoint, stats *ngx.Stats) *Conn {
 		streams: make(map[uint32]*stream), sendWindow: defaultWindow, initWindow: defaultWindow, maxFrame: 16 << 10,
 		recvWindow: connWindow,
 	}
-	co.changed.L = &co.mu
+	co.written.L, co.refilled.L = &co.mu, &co.mu
 	co.in = bufio.NewReaderSize(co.tc, 4<<10)
 	co.fr = http2.NewFramer(nil, co.in)
 	co.fr.SetReuseFrames()
@@ -101,22 +107,19 @@ func (c *Conn) Serve() {
 	c.tc.SetReadTimeout(c.core.ClientHeaderTimeout.V)
 	c.mu.Lock()
 	c.settings()
-	c.armIdle(c.core.ClientHeaderTimeout.V)
+	c.rest(c.core.ClientHeaderTimeout.V)
 	c.mu.Unlock()
 	if c.preface() {
-		c.send()
+		c.mu.Lock()
+		c.flush(nil)
+		c.mu.Unlock()
 		c.read()
 	}
 	c.mu.Lock()
 	c.end(tcp.ErrHangup)
-	if c.idle != nil {
-		c.idle.Stop()
-	}
-	if c.headerTimer != nil {
-		c.headerTimer.Stop()
-	}
+	c.timer.Stop()
 	c.mu.Unlock()
-	c.streamsDone.Wait()
+	c.goroutines.Wait()
 }
 
 // preface reads the client's connection preface, RFC 9113 section 3.4.
@@ -142,14 +145,15 @@ func (c *Conn) log(format string, args ...any) {
 	c.client.Log().Printf(errlog.Info, c.client.ID, format+" while processing HTTP/2 connection, client: %s, server: %s", args...)
 }
 
-// Leave has the client open no more streams here: what runs ends, then the connection. It may be called at any time by any goroutine.
+// Leave has the client open no more streams here: what runs ends, then the connection. Any
+// goroutine may call it at any time; it doesn't wait.
 func (c *Conn) Leave() {
 	c.mu.Lock()
 	c.sendGoAway(http2.ErrCodeNo)
 	if c.running == 0 {
 		c.close()
 	}
-	c.flushLocked()
+	c.kick()
 	c.mu.Unlock()
 }
 
@@ -172,16 +176,14 @@ func (c *Conn) fail(code http2.ErrCode) {
 	c.sendGoAway(code)
 	c.close()
 	c.hangStreams(tcp.ErrHangup)
-	c.flushLocked()
+	c.flush(nil)
 }
 
 // close lets nothing be added to what is sent; when that is out the connection is closed for writing and the
 // client's last words are read for a while, so that it gets to read ours. mu is held.
 func (c *Conn) close() {
 	c.closing = true
-	if c.idle != nil {
-		c.idle.Stop()
-	}
+	c.idleAt, c.headerAt = time.Time{}, time.Time{}
 }
 
 // finish ends the sending side when all is out. mu is held; it is released meanwhile.
@@ -208,44 +210,16 @@ func (c *Conn) hangStreams(why error) {
 	for _, s := range c.streams {
 		s.hangup(why)
 	}
-	c.changed.Broadcast()
-}
-
-// armIdle starts the time that the connection may be without streams. mu is held.
-func (c *Conn) armIdle(d time.Duration) {
-	if c.idle == nil {
-		c.idle = time.AfterFunc(d, c.idleExpired)
-		return
-	}
-	c.idle.Reset(d)
-}
-
-// rest starts the time without streams when there are none. mu is held.
-func (c *Conn) rest() {
-	if c.running == 0 && !c.closing {
-		c.armIdle(c.core.KeepAliveTimeout.V.Timeout)
-	}
-}
-
-// idleExpired ends a connection without streams.
-func (c *Conn) idleExpired() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.running > 0 || c.closing {
-		return
-	}
-	c.sendGoAway(http2.ErrCodeNo)
-	c.close()
-	c.flushLocked()
+	c.written.Broadcast()
 }
 
 // start runs a stream's request in a goroutine of its own. mu is held.
 func (c *Conn) start(s *stream) {
 	c.running++
-	c.idle.Stop()
-	c.streamsDone.Add(1)
+	c.idleAt = time.Time{}
+	c.goroutines.Add(1)
 	go func() {
-		defer c.streamsDone.Done()
+		defer c.goroutines.Done()
 		whole := c.run(s)
 		c.ended(s)
 		if whole {
@@ -280,6 +254,9 @@ func (c *Conn) ended(s *stream) {
 		c.appendReset(s.id, http2.ErrCodeNo)
 	}
 	s.reset = true
+	s.filled()
+	c.tree.leave(&s.node)
+	c.tree.close(s)
 	delete(c.streams, s.id)
 	c.credit(len(s.in) - s.at)
 	c.running--
@@ -292,8 +269,8 @@ func (c *Conn) ended(s *stream) {
 			c.sendGoAway(http2.ErrCodeNo)
 			c.close()
 		default:
-			c.armIdle(d)
+			c.rest(d)
 		}
 	}
-	c.flushLocked()
+	c.flush(nil)
 }

@@ -188,17 +188,20 @@ func (d *decoder) unpack(to *writer, s []byte, packed bool) (string, error) {
 	return unsafe.String(unsafe.SliceData(s), len(s)), nil
 }
 
+// integerOctets is how many octets an integer may have besides its prefix, as in nginx: enough for two million.
+const integerOctets = 3
+
 // integer reads an integer with a prefix of that many bits, RFC 7541 section 5.1.
 func integer(p []byte, bits uint) (v uint64, n int, err error) {
 	limit := uint64(1)<<bits - 1
 	if v = uint64(p[0]) & limit; v < limit {
 		return v, 1, nil
 	}
-	for shift := 0; shift < 63; shift += 7 {
-		if n++; n == len(p) {
+	for n = 1; n <= integerOctets; n++ {
+		if n == len(p) {
 			return 0, 0, errMore
 		}
-		v += uint64(p[n]&0x7f) << shift
+		v += uint64(p[n]&0x7f) << (7 * (n - 1))
 		if p[n]&0x80 == 0 {
 			return v, n + 1, nil
 		}

@@ -13,50 +13,43 @@ func (c *Conn) read() {
 	c.tc.SetReadTimeout(0) // timers bound the time without streams, and that of a header
 	for {
 		if c.in.Buffered() == 0 {
+			c.mu.Lock()
+			c.kick()
+			c.backOff()
+			c.mu.Unlock()
 			if _, err := c.in.Peek(1); err != nil {
 				c.log(closedWords(err))
 				return
 			}
 		}
-		f, err := c.next()
-		if err != nil {
-			if !c.readError(err) {
-				return
-			}
-			continue
-		}
-		if c.frames.Add(int64(f.Header().Length)+9)/8 > c.payload.Load()+1<<20 {
-			c.log("http2 flood detected")
-			c.fail(http2.ErrCodeNo)
-			return
-		}
-		if err := c.frame(f); err != nil && !c.readError(err) {
+		if err := c.next(); err != nil && !c.readError(err) {
 			return
 		}
 	}
 }
 
-// next reads a frame. What needn't be read to be refused is refused by its header.
-func (c *Conn) next() (http2.Frame, error) {
+// next reads a frame and takes it. What needn't be read to be refused is refused by its header.
+func (c *Conn) next() error {
 	fh, err := c.fr.ReadFrameHeader()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	limit := c.core.LargeClientHeaderBuffers.V
+	if c.frames.Add(int64(fh.Length)+9)/8 > c.payload.Load()+1<<20 {
+		c.log("http2 flood detected")
+		return http2.ConnectionError(http2.ErrCodeNo)
+	}
 	switch fh.Type {
+	case http2.FrameHeaders, http2.FrameContinuation:
+		return c.readHeaders(fh)
 	case http2.FramePushPromise:
 		c.log("client sent PUSH_PROMISE frame")
-		return nil, http2.ConnectionError(http2.ErrCodeProtocol)
-	case http2.FrameHeaders, http2.FrameContinuation:
-		if int64(fh.Length) > limit.Size*int64(limit.Num)+maxPadding {
-			c.log("client sent too large header")
-			return nil, http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
-		}
-		if fh.Type == http2.FrameHeaders {
-			c.armHeader(fh.StreamID)
-		}
+		return http2.ConnectionError(http2.ErrCodeProtocol)
 	}
-	return c.fr.ReadFrameForHeader(fh)
+	f, err := c.fr.ReadFrameForHeader(fh)
+	if err != nil {
+		return err
+	}
+	return c.frame(f)
 }
 
 // maxPadding is what a HEADERS frame may hold besides its fields: padding and priority.
@@ -114,10 +107,6 @@ func (c *Conn) frame(f http2.Frame) error {
 	switch f := f.(type) {
 	case *http2.DataFrame:
 		return c.data(f)
-	case *http2.HeadersFrame:
-		return c.headers(f)
-	case *http2.ContinuationFrame:
-		return c.block.more(c, f.HeaderBlockFragment(), f.HeadersEnded())
 	case *http2.SettingsFrame:
 		return c.clientSettings(f)
 	case *http2.WindowUpdateFrame:
@@ -127,26 +116,57 @@ func (c *Conn) frame(f http2.Frame) error {
 			c.mu.Lock()
 			c.out = appendFrame(c.out, 8, http2.FramePing, http2.FlagPingAck, 0)
 			c.out = append(c.out, f.Data[:]...)
-			c.flushLocked()
 			c.mu.Unlock()
 		}
 	case *http2.RSTStreamFrame:
 		return c.clientReset(f)
 	case *http2.PriorityFrame:
-		if f.StreamDep == f.StreamID {
-			c.log("client sent PRIORITY frame for stream %d with incorrect dependency", f.StreamID)
-			return http2.ConnectionError(http2.ErrCodeProtocol)
-		}
+		return c.priority(f)
 	case *http2.GoAwayFrame:
 		c.mu.Lock()
 		c.goaway = true
 		if c.running == 0 {
 			c.close()
-			c.flushLocked()
 		}
 		c.mu.Unlock()
 	}
 	return nil
+}
+
+// priority takes PRIORITY, RFC 7540 section 6.3.
+func (c *Conn) priority(f *http2.PriorityFrame) error {
+	if f.StreamDep == f.StreamID {
+		c.log("client sent PRIORITY frame for stream %d with incorrect dependency", f.StreamID)
+		return http2.ConnectionError(http2.ErrCodeProtocol)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.place(f.StreamID)
+	if n == nil {
+		if f.StreamID%2 == 1 && f.StreamID <= c.seenID {
+			return nil // closed long ago
+		}
+		n = c.tree.idle(f.StreamID)
+	}
+	c.depend(n, f.PriorityParam)
+	return nil
+}
+
+// place returns a stream's place in the tree; nil for none. mu is held.
+func (c *Conn) place(id uint32) *node {
+	if s := c.streams[id]; s != nil {
+		return &s.node
+	}
+	return c.tree.find(id)
+}
+
+// depend moves a stream in the tree. mu is held.
+func (c *Conn) depend(n *node, p http2.PriorityParam) {
+	parent := &c.tree.root
+	if p.StreamDep != 0 {
+		parent = c.place(p.StreamDep)
+	}
+	c.tree.depend(n, parent, p)
 }
 
 // resetStream ends a stream for a fault of the client.
@@ -160,9 +180,7 @@ func (c *Conn) resetStream(id uint32, code http2.ErrCode) {
 	if s := c.streams[id]; s != nil {
 		s.reset = true
 		s.hangup(tcp.ErrHangup)
-		c.changed.Broadcast()
 	}
-	c.flushLocked()
 }
 
 // clientReset takes RST_STREAM.
@@ -178,9 +196,7 @@ func (c *Conn) clientReset(f *http2.RSTStreamFrame) error {
 		return nil
 	}
 	s.reset = true
-	s.canceled = true
 	s.hangup(tcp.ErrHangup)
-	c.changed.Broadcast()
 	return nil
 }
 
@@ -221,12 +237,9 @@ func (c *Conn) clientSettings(f *http2.SettingsFrame) error {
 		if s.sendWindow += delta; s.sendWindow > maxWindow {
 			err = http2.ConnectionError(http2.ErrCodeFlowControl)
 		}
+		c.reconsider(s)
 	}
 	c.out = appendFrame(c.out, 0, http2.FrameSettings, http2.FlagSettingsAck, 0)
-	if delta > 0 {
-		c.changed.Broadcast()
-	}
-	c.flushLocked()
 	return err
 }
 
@@ -240,7 +253,6 @@ func (c *Conn) windowUpdate(f *http2.WindowUpdateFrame) error {
 			return http2.ConnectionError(http2.ErrCodeFlowControl)
 		}
 		c.sendWindow += n
-		c.changed.Broadcast()
 		return nil
 	}
 	s := c.streams[f.StreamID]
@@ -254,7 +266,7 @@ func (c *Conn) windowUpdate(f *http2.WindowUpdateFrame) error {
 		return http2.StreamError{StreamID: s.id, Code: http2.ErrCodeFlowControl}
 	}
 	s.sendWindow += n
-	c.changed.Broadcast()
+	c.reconsider(s)
 	return nil
 }
 
@@ -274,7 +286,6 @@ func (c *Conn) data(f *http2.DataFrame) error {
 			return http2.ConnectionError(http2.ErrCodeProtocol)
 		}
 		c.credit(int(size))
-		c.flushLocked()
 		return nil
 	}
 	s.received += size
@@ -289,7 +300,7 @@ func (c *Conn) data(f *http2.DataFrame) error {
 	s.recvWindow -= size
 	s.inClosed = f.StreamEnded()
 	s.take(f.Data(), size)
-	c.changed.Broadcast()
+	s.changed.Signal()
 	return nil
 }
 

@@ -3,29 +3,10 @@ package http2
 import (
 	"bytes"
 	"fmt"
-	"time"
-
-	"golang.org/x/net/http2"
 
 	"limpet/internal/http1"
 	"limpet/internal/ngx"
 )
-
-// headerBlock is a header block being read: HEADERS and the CONTINUATIONs behind it.
-type headerBlock struct {
-	open   bool
-	id     uint32
-	end    bool    // no body follows
-	s      *stream // nil: dropped, or trailers
-	size   int     // of names and values
-	refuse http2.ErrCode
-	err    error // why the request is refused
-	frames int
-	// trailer says that they are the trailers of a stream.
-	trailer bool
-	// tooLarge says that the fields are more than large_client_header_buffers hold.
-	tooLarge bool
-}
 
 // refusal is why a request is refused: the status and the words for the log.
 type refusal struct {
@@ -36,162 +17,6 @@ type refusal struct {
 func (e *refusal) Error() string { return e.msg }
 
 func bad(format string, args ...any) error { return &refusal{400, fmt.Sprintf(format, args...)} }
-
-// maxContinuations bounds the frames of a header block: what nginx's own bounds of sizes leave open.
-const maxContinuations = 128
-
-// headers begins a header block.
-func (c *Conn) headers(f *http2.HeadersFrame) error {
-	c.payload.Add(int64(f.Length))
-	b := &c.block
-	*b = headerBlock{open: true, id: f.StreamID, end: f.StreamEnded()}
-	if err := c.openStream(f); err != nil {
-		return err
-	}
-	return b.more(c, f.HeaderBlockFragment(), f.HeadersEnded())
-}
-
-// armHeader starts the time that a header may take, client_header_timeout. When it is over the stream is reset; the
-// rest of the block is read and dropped.
-func (c *Conn) armHeader(id uint32) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.headerLate = false
-	c.idle.Stop()
-	c.headerTimer = time.AfterFunc(c.core.ClientHeaderTimeout.V, func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.headerTimer == nil || c.closing || c.goaway {
-			return
-		}
-		c.headerLate = true
-		c.log("client timed out (110: Connection timed out) while reading client request headers")
-		c.appendReset(id, http2.ErrCodeProtocol)
-		c.rest()
-		c.flushLocked()
-	})
-}
-
-// disarmHeader ends that time and reports whether it was over.
-func (c *Conn) disarmHeader() (late bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.headerTimer.Stop()
-	c.headerTimer = nil
-	late, c.headerLate = c.headerLate, false
-	c.rest()
-	return late
-}
-
-// openStream makes the stream of a header block, or says in the block why there is none.
-func (c *Conn) openStream(f *http2.HeadersFrame) error {
-	b := &c.block
-	id := f.StreamID
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if s := c.streams[id]; s != nil && !s.inClosed && f.StreamEnded() {
-		b.trailer = true
-		return nil
-	}
-	if id%2 == 0 || id <= c.seenID {
-		c.log("client sent HEADERS frame with incorrect identifier %d, the last was %d", id, c.seenID)
-		return http2.ConnectionError(http2.ErrCodeProtocol)
-	}
-	c.seenID = id
-	if c.goaway {
-		return nil // its fields are decoded for the table, and dropped
-	}
-	if f.HasPriority() && f.Priority.StreamDep == id {
-		c.log("client sent HEADERS frame for stream %d with incorrect dependency", id)
-		return http2.ConnectionError(http2.ErrCodeProtocol)
-	}
-	if c.headerLate {
-		c.lastID = id
-		return nil
-	}
-	switch {
-	case c.running >= c.conf.MaxStreams.V:
-		c.log("concurrent streams exceeded %d", c.running)
-		b.refuse = http2.ErrCodeRefusedStream
-	case !c.settled && !f.StreamEnded() && c.conf.PrereadSize.V < defaultWindow:
-		c.log("client sent stream with data before settings were acknowledged")
-		b.refuse = http2.ErrCodeRefusedStream
-	}
-	if b.refuse != 0 {
-		c.lastID = id
-		if c.refused++; c.refused > max(c.conf.MaxStreams.V, 100) {
-			c.log("client sent too many refused streams")
-			return http2.ConnectionError(http2.ErrCodeNo)
-		}
-		return nil
-	}
-	b.s = c.newStream(id)
-	b.s.received = int64(f.Length)
-	b.s.inClosed = b.end
-	return nil
-}
-
-// more takes a fragment of the block.
-func (b *headerBlock) more(c *Conn, fragment []byte, ended bool) error {
-	if b.frames++; b.frames > maxContinuations {
-		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
-	}
-	if b.frames > 1 {
-		c.payload.Add(int64(len(fragment)))
-		if b.s != nil {
-			b.s.received += int64(len(fragment))
-		}
-	}
-	// A field that isn't complete waits in the decoder, whose bound is that of a field.
-	c.hpack.limit = int(c.core.LargeClientHeaderBuffers.V.Size)
-	if err := c.hpack.write(fragment); err != nil {
-		return c.hpackError(err)
-	}
-	if b.tooLarge {
-		c.log("client sent too large header")
-		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
-	}
-	if !ended {
-		return nil
-	}
-	if err := c.hpack.end(); err != nil {
-		c.log("client sent header block with incorrect length")
-		return http2.ConnectionError(http2.ErrCodeFrameSize)
-	}
-	b.open = false
-	late := c.disarmHeader()
-	switch {
-	case late:
-	case b.refuse != 0:
-		return http2.StreamError{StreamID: b.id, Code: b.refuse}
-	case b.trailer:
-		c.mu.Lock()
-		if s := c.streams[b.id]; s != nil { // it may have ended meanwhile
-			s.inClosed = true
-			c.changed.Broadcast()
-		}
-		c.mu.Unlock()
-	case b.s != nil:
-		c.begin(b.s, b.err)
-		b.s = nil // its goroutine's from now on
-	}
-	return nil
-}
-
-// hpackError ends the connection for a block that can't be decoded; its stream is the last one of which GOAWAY tells.
-func (c *Conn) hpackError(err error) error {
-	if c.block.s != nil {
-		c.mu.Lock()
-		c.lastID = c.block.id
-		c.mu.Unlock()
-	}
-	if err == errString {
-		c.log("client sent too large header field")
-		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
-	}
-	c.log("client sent header block that can't be decoded (%s)", err)
-	return http2.ConnectionError(http2.ErrCodeCompression)
-}
 
 // field takes a decoded field of the block at hand. The strings are valid during the call alone.
 func (c *Conn) field(name, value string) {
@@ -331,25 +156,6 @@ func validField(name, value string, underscores bool) (valid bool, err error) {
 		}
 	}
 	return valid, nil
-}
-
-// begin runs the request of a stream whose header is complete.
-func (c *Conn) begin(s *stream, err error) {
-	s.refused = err
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closing || c.goaway {
-		return // GOAWAY was sent while the block was read, without this stream: it is the client's to repeat
-	}
-	c.lastID = s.id
-	c.requests++
-	c.client.Requests = c.requests
-	s.r.Client.Requests = c.requests
-	c.streams[s.id] = s
-	if c.requests >= c.core.KeepAliveRequests.V || time.Since(c.client.Start) > c.core.KeepAliveTime.V {
-		c.sendGoAway(http2.ErrCodeNo)
-	}
-	c.start(s)
 }
 
 // head completes the request by its header; the error is a *refusal.

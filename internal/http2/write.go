@@ -11,7 +11,6 @@ import (
 	"golang.org/x/net/http2/hpack"
 
 	"limpet/internal/ngx"
-	"limpet/internal/tcp"
 )
 
 // appendFrame appends a frame's header, RFC 9113 section 4.1.
@@ -51,58 +50,17 @@ func (c *Conn) appendGoAway(code http2.ErrCode) {
 	c.out = binary.BigEndian.AppendUint32(c.out, uint32(code))
 }
 
-// send sends what was queued.
-func (c *Conn) send() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.flushLocked()
-}
-
-// flushLocked sends what was queued, unless another goroutine is at it: that one sends it, too, and only
-// much more than it takes is waited for. mu is held, and released while the socket is written to.
-func (c *Conn) flushLocked() error {
-	if c.writing {
-		for c.writing && len(c.out) > queueLimit && c.gone == nil {
-			c.changed.Wait()
-		}
-		return c.gone
-	}
-	c.writing = true
-	for len(c.out) > 0 && c.gone == nil {
-		b := c.out
-		c.out = c.spare[:0]
-		c.mu.Unlock()
-		_, err := c.tc.Write(b)
-		c.mu.Lock()
-		if c.spare = b[:0]; cap(b) > 64<<10 {
-			c.spare = nil
-		}
-		if err != nil {
-			c.end(err)
-			c.tc.Abort() // the reader would wait on, for a client that takes nothing
-		}
-		c.changed.Broadcast()
-	}
-	if c.closing && c.gone == nil {
-		c.finish()
-		c.end(tcp.ErrHangup)
-	}
-	c.writing = false
-	c.changed.Broadcast()
-	return c.gone
-}
-
-// flushTogether is flushLocked behind the goroutines that can run: what other streams of the connection have to send goes
+// flushTogether is flush behind the goroutines that can run: what other streams of the connection have to send goes
 // along. mu is held, and released meanwhile.
-func (c *Conn) flushTogether() error {
-	if c.running > 1 && !c.writing {
+func (c *Conn) flushTogether(s *stream) error {
+	if c.running > 1 && !c.writing && !c.contended() {
 		c.writing = true
 		c.mu.Unlock()
 		runtime.Gosched()
 		c.mu.Lock()
 		c.writing = false
 	}
-	return c.flushLocked()
+	return c.flush(s)
 }
 
 // appendInt appends an integer with a prefix of n bits, RFC 7541 section 5.1.

@@ -75,6 +75,13 @@ type Splicer interface {
 	Splice(r *Request, src *tcp.Conn, n int64, stop func() bool) (moved int64, srcErr, clientErr error)
 }
 
+// Blocker is a Wire that tells when the client takes an answer more slowly than it comes.
+type Blocker interface {
+	// OnWriteBlocked has f called, in the writer's goroutine, each time that what is written is about to wait for the
+	// client: for the socket, or for a window of HTTP/2; nil ends that. f must not use the wire.
+	OnWriteBlocked(f func())
+}
+
 // BodyWaiter is a Wire whose ReadBody can be parted into trying and waiting, so that
 // somebody else can be waited for, too.
 type BodyWaiter interface {
