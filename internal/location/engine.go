@@ -144,17 +144,27 @@ func (l *limitScope) allows(method []byte) bool {
 	return false
 }
 
-// rewrite runs the location's script; a server outside of any location ran its own before.
+// rewrite runs the location's script; a server outside of any location ran its own before. What comes at the
+// phase's end runs in the place, an if perhaps, where the script ended, before another location is looked for.
 func (e *Engine) rewrite(r *ngx.Request) ngx.Outcome {
 	if r.Debugging() {
 		r.Debugf("rewrite phase: %d", locationRewrite)
 	}
+	out := ngx.Next
 	for _, step := range r.Scope.Steps[ngx.Rewrite] {
-		if out := step(r); out != ngx.Next {
-			return out
+		if out = step(r); out != ngx.Next {
+			break
 		}
 	}
-	return ngx.Next
+	if out != ngx.Next && out != ngx.Redirect {
+		return out
+	}
+	for _, step := range r.Scope.Steps[ngx.RewriteTail] {
+		if tail := step(r); tail != ngx.Next {
+			return tail
+		}
+	}
+	return out
 }
 
 // content runs the phases from preaccess to the answer.

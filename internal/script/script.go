@@ -47,7 +47,7 @@ func (b Binary) condition(cond string) (bool, error) {
 	case "root":
 		return os.Getuid() == 0, nil
 	case "lua":
-		return !b.Oracle || luaModules("") != "", nil
+		return !b.Oracle || strings.Contains(loadModules([]byte("_by_lua")), "_lua_"), nil
 	case "ipv6":
 		l, err := net.Listen("tcp", "[::1]:0")
 		if err != nil {

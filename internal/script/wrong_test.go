@@ -134,8 +134,8 @@ func testConfiguration(t *testing.T, text string) []string {
 		}
 	}
 	argv := []string{"-t", "-p", dir, "-c", filepath.Join(dir, "nginx.conf"), "-e", filepath.Join(dir, "check.log")}
-	if underTest(t).Oracle && usesLua.MatchString(text) {
-		argv = append(argv, "-g", luaModules(""))
+	if g := loadModules([]byte(text)); underTest(t).Oracle && g != "" {
+		argv = append(argv, "-g", g)
 	}
 	cmd := exec.Command(underTest(t).Path, argv...)
 	cmd.Dir = dir

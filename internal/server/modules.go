@@ -14,6 +14,7 @@ import (
 	"limpet/internal/gunzip"
 	"limpet/internal/gzip"
 	"limpet/internal/headers"
+	"limpet/internal/headersmore"
 	"limpet/internal/http2"
 	"limpet/internal/limit"
 	"limpet/internal/location"
@@ -82,6 +83,7 @@ func (opt *Options) modules() []ngx.Module {
 		mirror.Module(),
 		// from here on nginx's order of header filters
 		static.NotModified(),
+		headersmore.Module(),
 		headers.Module(),
 		userid.Module(),
 		gunzip.Module(),
