@@ -117,36 +117,37 @@ func (p *place) Frame(x *relay.Exchange, n int, end bool) []byte {
 }
 
 // ParseHead implements relay.Protocol. The content of records is brought together, so that the head lies in one piece;
-// what comes behind it is s.ready.
+// what comes behind it is s.ready. Records behind the head's last one are left for Decode.
 func (p *place) ParseHead(x *relay.Exchange) (done bool, fail relay.Failure) {
 	if x.Stored {
 		return x.ParseCGI()
 	}
 	s := x.State.(*state)
-	text := x.Rd + s.ready // x.In[x.Rd:text] is content
-	for raw := text; ; {
+	start, text := x.Rd, x.Rd+s.ready // x.In[start:text] is content
+	raw := text
+	for !done && !s.over {
 		n, used, fail := p.step(x, x.In[raw:x.Wr], relay.WhileHead)
 		if fail.Class != 0 {
 			return false, fail
 		}
-		if s.kind == stdout && n > 0 {
-			copy(x.In[text:], x.In[raw+used-n:raw+used])
-			text += n
-		}
-		raw += used
-		if used == 0 || s.over {
-			x.Wr = text + copy(x.In[text:], x.In[raw:x.Wr])
+		if used == 0 {
 			break
 		}
+		if s.kind == stdout && n > 0 {
+			copy(x.In[text:], x.In[raw:raw+n])
+			text += n
+			if done, fail = p.parse(x, text); fail.Class != 0 {
+				return false, fail
+			}
+		}
+		raw += used
 	}
-	s.ready = text - x.Rd
-	start, end := x.Rd, x.Wr
-	x.Wr = text
-	done, fail = x.ParseCGI()
-	x.Wr = end
-	p.flush(x, relay.WhileHead)
+	x.Wr = text + copy(x.In[text:], x.In[raw:x.Wr])
+	s.ready = text - start
+	if s.kind != stderr || s.left == 0 || done { // not in the middle of a record
+		p.flush(x, relay.WhileHead)
+	}
 	switch {
-	case fail.Class != 0:
 	case s.caught:
 		return false, relay.Failure{Class: relay.NextInvalidHeader, Status: 502}
 	case done:
@@ -157,8 +158,17 @@ func (p *place) ParseHead(x *relay.Exchange) (done bool, fail relay.Failure) {
 	return done, fail
 }
 
-// step takes one step through the records in b: a header, or n bytes of content or padding at the end of the used
-// ones. It takes nothing where bytes are missing, or at the record that ends the answer, which is left for Decode.
+// parse parses the head in the content that ends at x.In[end].
+func (p *place) parse(x *relay.Exchange, end int) (done bool, fail relay.Failure) {
+	all := x.Wr
+	x.Restart()
+	x.Wr = end
+	done, fail = x.ParseCGI()
+	x.Wr = all
+	return done, fail
+}
+
+// step takes one step through the records in b: a header, or n bytes of content, or padding. It takes nothing where bytes are missing, or at the record that ends the answer, which is left for Decode.
 func (p *place) step(x *relay.Exchange, b []byte, while string) (n, used int, fail relay.Failure) {
 	s := x.State.(*state)
 	switch {

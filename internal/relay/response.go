@@ -75,9 +75,7 @@ const onceOnly uint64 = 1<<ngx.HeaderContentType | 1<<ngx.HeaderDate | 1<<ngx.He
 func (x *Exchange) AwaitHead() Failure {
 	limit := int(x.H.conf.BufferSize.V)
 	for {
-		x.R.UpHead.Reset()
-		x.Fields, x.Reason = Fields{}, nil
-		x.Length = -1
+		x.Restart()
 		done, fail := x.H.Protocol.ParseHead(x)
 		if done || fail.Class != 0 {
 			return fail
@@ -89,6 +87,12 @@ func (x *Exchange) AwaitHead() Failure {
 			return fail
 		}
 	}
+}
+
+// Restart forgets what was parsed of a head.
+func (x *Exchange) Restart() {
+	x.R.UpHead.Reset()
+	x.Fields, x.Reason, x.Length = Fields{}, nil, -1
 }
 
 // Fits reports whether the buffer is large enough for a head that ends at In[end].
