@@ -13,6 +13,10 @@ func (p *Policy) debugSource(s *upstream.Session) {
 	r := s.Request
 	r.Debugf(`sticky: upstream "%s", as by %s in %s`, p.name, p.dialect, p.where)
 	switch from := p.read.(type) {
+	case *routeReader:
+		r.Debugf(`sticky: route: "%s"`, first(from.texts, r))
+	case *learner:
+		r.Debugf(`sticky: session: "%s"`, first(from.spec.lookup, r))
 	case interface{ lookup() (string, *index) }:
 		name, _ := from.lookup()
 		if f, ok := find(&r.In, name, false); ok {
@@ -20,10 +24,6 @@ func (p *Policy) debugSource(s *upstream.Session) {
 		} else {
 			r.Debugf(`sticky: no cookie "%s"`, name)
 		}
-	case *routeReader:
-		r.Debugf(`sticky: route: "%s"`, first(from.texts, r))
-	case *learner:
-		r.Debugf(`sticky: session: "%s"`, first(from.spec.lookup, r))
 	}
 }
 

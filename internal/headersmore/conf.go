@@ -95,7 +95,7 @@ func (ru *rule) option(s *conf.Setting, letter byte, i int) (takes int, err erro
 		return 0, nil
 	}
 	if i == len(s.Args) {
-		return 0, fmt.Errorf("%s: option -%c takes an argument.", s.Name, letter)
+		return 0, fmt.Errorf("%s: option -%c takes an argument%s", s.Name, letter, ".") // the module's words
 	}
 	list := s.Arg(i)
 	if letter == 't' {
