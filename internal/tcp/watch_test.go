@@ -245,3 +245,27 @@ func TestBoundConnectionOutlivesAHangup(t *testing.T) {
 		t.Errorf("%v, fresh %v", err, up.Fresh())
 	}
 }
+
+// What waits without a connection ends when its client goes, by either way of telling.
+func TestWaiterEndsWithItsClient(t *testing.T) {
+	for name, leave := range map[string]func(client, server, w *Conn){
+		"guarded": func(client, server, w *Conn) { client.Close() }, // HTTP/1
+		"hung up": func(client, server, w *Conn) { w.Hangup() },     // a stream of HTTP/2
+	} {
+		server, client := pair(t, "tcp")
+		server.Watch()
+		w := Waiter()
+		server.Guard(w)
+		go leave(client, server, w)
+		if err := w.Await(nil, 10*time.Second); err != ErrHangup {
+			t.Errorf("%s: %v", name, err)
+		}
+		server.Guard(nil)
+	}
+	w := Waiter()
+	done := make(chan struct{}, 1)
+	done <- struct{}{}
+	if err := w.Await(done, time.Hour); err != nil {
+		t.Error(err)
+	}
+}
