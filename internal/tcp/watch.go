@@ -85,8 +85,8 @@ func (c *Conn) Await(done <-chan struct{}, d time.Duration) error {
 	return c.gone()
 }
 
-// Waiter returns a Conn without a stream, for Await and Sleep alone, which needs no Close: what waits on a client's behalf while there
-// is no connection to guard is ended by Guard, Hangup and Abort through it.
+// Waiter returns a Conn without a stream, for Await and Sleep alone, which needs no Close: what waits on a client's
+// behalf while there is no connection to guard is ended by Guard, Hangup and Abort through it.
 func Waiter() *Conn {
 	c := new(Conn)
 	never := func(time.Time) error { return nil }
