@@ -106,9 +106,9 @@ func (x *Exchange) limit() bool {
 // it comes and proxy_buffering is on, a spool reads on meanwhile.
 func (x *Exchange) copy() (upErr, clientErr error) {
 	r := x.R
-	if x.buffering && r.IsMain() && r.Client.Conn != nil && !r.Client.HTTP2 {
-		r.Client.Conn.OnWriteBlocked(x.blocked)
-		defer r.Client.Conn.OnWriteBlocked(nil)
+	if w, ok := r.Wire.(ngx.Blocker); ok && x.buffering && r.IsMain() {
+		w.OnWriteBlocked(x.blocked)
+		defer w.OnWriteBlocked(nil)
 	}
 	for {
 		if x.spool == nil && x.src.remain >= spliceFrom && x.mayFly() {

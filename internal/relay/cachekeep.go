@@ -338,9 +338,9 @@ func (x *Exchange) finish() ngx.Outcome {
 // copyKept copies the body to the client as long as it takes it, and returns how the body ended.
 func (x *Exchange) copyKept() error {
 	r := x.R
-	if r.IsMain() && r.Client.Conn != nil && !r.Client.HTTP2 && !r.HeaderOnly {
-		r.Client.Conn.OnWriteBlocked(x.blocked)
-		defer r.Client.Conn.OnWriteBlocked(nil)
+	if w, ok := r.Wire.(ngx.Blocker); ok && r.IsMain() && !r.HeaderOnly {
+		w.OnWriteBlocked(x.blocked)
+		defer w.OnWriteBlocked(nil)
 	}
 	for {
 		var p []byte
