@@ -197,6 +197,7 @@ type target struct {
 
 	// Of the worker that probes it; kept between probes.
 	conn   *tcp.Conn
+	to     *tcp.Address // of addr; nil before the first connection
 	uses   int
 	opened time.Time
 }

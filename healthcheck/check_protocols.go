@@ -23,6 +23,13 @@ type checkTCP struct{}
 // ask implements protocol.
 func (checkTCP) ask(x *exchange) bool {
 	x.at = stepReceive
+	if x.reused {
+		if !x.conn.Fresh() {
+			return x.fail(Broken, tcp.ErrStale)
+		}
+		x.keep = true
+		return true
+	}
 	var b [1]byte
 	n, err := x.conn.TryRead(b[:])
 	if n == 0 && err != tcp.ErrWouldBlock {

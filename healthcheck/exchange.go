@@ -51,8 +51,9 @@ type exchange struct {
 	keep     bool   // the connection can be used again
 	reused   bool   // the connection served a probe before
 	answer   answer
-	req      *ngx.Request // for variables; made on first use
-	probing  probing      // of req
+	req      *ngx.Request  // for variables; made on first use
+	probing  probing       // of req
+	work     chan struct{} // tells an idle worker that there is work
 
 	// How it failed.
 	at      step
@@ -69,7 +70,7 @@ type exchange struct {
 
 // newExchange returns a worker's memory.
 func newExchange() *exchange {
-	x := &exchange{in: make([]byte, 0, bufSize)}
+	x := &exchange{in: make([]byte, 0, bufSize), work: make(chan struct{}, 1)}
 	x.opened = x.open
 	return x
 }
@@ -92,6 +93,13 @@ func (x *exchange) abort() {
 	if x.dialled != nil {
 		x.dialled.Abort()
 	}
+}
+
+// stopped reports whether abort was called.
+func (x *exchange) stopped() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.aborted
 }
 
 // fail says how the probe failed; an error that is a timeout is one whatever result says. It returns false.
@@ -141,10 +149,7 @@ func (x *exchange) reset(t *target) {
 // reusable reports whether the kept connection may serve another probe.
 func (t *target) reusable() bool {
 	c := t.check
-	if t.uses >= c.requests || c.life > 0 && time.Since(t.opened) > c.life {
-		return false
-	}
-	return t.conn.Fresh()
+	return t.uses < c.requests && (c.life == 0 || time.Since(t.opened) <= c.life)
 }
 
 // close closes the target's kept connection.
@@ -177,7 +182,13 @@ func (x *exchange) rest() time.Duration { return max(time.Until(x.deadline), tim
 func (x *exchange) connect(p *prober) bool {
 	t := x.target
 	x.begins(stepConnect, t.check.timeouts.connect)
-	c, err := p.dial(t.network, t.addr, tcp.DialOptions{Timeout: x.rest(), Opened: x.opened})
+	if t.to == nil {
+		if to, err := tcp.ParseAddress(t.network, t.addr); err == nil {
+			t.to = to
+		}
+	}
+	// Without TLS a probe waits for an answer after each write.
+	c, err := p.dial(t.network, t.addr, tcp.DialOptions{Timeout: x.rest(), Opened: x.opened, To: t.to, Delay: t.check.tls == nil})
 	if err != nil {
 		x.open(nil)
 		x.lacking = isLack(err)
@@ -224,14 +235,21 @@ func (x *exchange) drop() {
 	x.conn = nil
 }
 
-// send sends all of b.
+// send sends all of b and waits for the first bytes in answer. A kept connection
+// that the peer has closed, or on which it spoke unasked, is a failure with tcp.ErrStale.
 func (x *exchange) send(b []byte) bool {
 	x.begins(stepSend, x.target.check.timeouts.send)
 	x.conn.SetWriteTimeout(x.rest())
-	if _, err := x.conn.Write(b); err != nil {
+	x.begins(stepReceive, x.target.check.timeouts.read)
+	x.conn.SetReadTimeout(x.rest())
+	sent, n, err := x.conn.Exchange(b, nil, x.in[len(x.in):cap(x.in)], x.reused)
+	if sent < len(b) {
+		x.at = stepSend
+	}
+	if err != nil {
 		return x.fail(Broken, err)
 	}
-	x.begins(stepReceive, x.target.check.timeouts.read)
+	x.in = x.in[:len(x.in)+n]
 	return true
 }
 

@@ -52,7 +52,7 @@ func TestChecksFollowTheGroupsPeers(t *testing.T) {
 		if now := c.at()[0]; now.mark != kept.mark || !cycles && now != kept {
 			t.Errorf("cycles %t: the target that stayed isn't the same", cycles)
 		}
-		if !gone.task.gone || c.at()[1].task.gone {
+		if !gone.task.gone.Load() || c.at()[1].task.gone.Load() {
 			t.Errorf("cycles %t: the wrong tasks go on", cycles)
 		}
 		if before[1].IsDown() || !other.IsDown() {

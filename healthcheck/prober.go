@@ -1,7 +1,6 @@
 package healthcheck
 
 import (
-	"container/heap"
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
@@ -21,8 +20,8 @@ const (
 	maxProbes = 1024
 	// tick is the least time that the clock sleeps, so that many probes due at almost the same time cost one wake-up.
 	tick = 2 * time.Millisecond
-	// maxSpare bounds the memory kept for workers to come.
-	maxSpare = 64
+	// maxIdle bounds the workers that stay when there is no work.
+	maxIdle = 128
 )
 
 // prober runs the checks of the configuration in force. It lives as long as the
@@ -31,23 +30,25 @@ const (
 //
 // A heap holds the tasks by the time when they are due. One goroutine, the
 // clock, moves what is due into queues; workers, at most limit of them, are
-// started as long as there is work and end when there is none, so that nothing
-// is held for a peer while it waits.
+// started as long as there is work. When there is none, a few of them stay, and
+// nothing is held for a peer while it waits.
 type prober struct {
 	generation atomic.Int64
 	dial       func(network, addr string, opt tcp.DialOptions) (*tcp.Conn, error)
 	limit      int
+
+	epoch time.Time // when the heap's times begin
 
 	mu      sync.Mutex // guards what follows, and the writing of marks
 	checks  *Checks    // in force; nil: stopped
 	heap    taskHeap
 	ready   queue // lanes of peers that are up, or of several peers
 	sick    queue // lanes of a peer that is down; they leave a quarter of the workers to the others
-	running int
-	ailing  int // workers with a lane of sick
+	running int   // workers that aren't idle
+	ailing  int   // workers with a lane of sick
 	serial  uint64
-	active  map[*exchange]struct{} // of the workers
-	spare   []*exchange            // of workers that ended
+	active  map[*exchange]struct{} // of the workers, idle ones included
+	idle    []*exchange            // of the workers that wait for work
 	wake    chan struct{}
 	done    chan struct{} // closed to end the clock; nil: it isn't running
 	wait    sync.WaitGroup
@@ -55,7 +56,7 @@ type prober struct {
 
 // newProber returns a prober that does nothing yet; its connections are the poller's.
 func newProber(poller *tcp.Poller) *prober {
-	return &prober{dial: poller.Dial, limit: probeLimit(), wake: make(chan struct{}, 1), active: make(map[*exchange]struct{})}
+	return &prober{dial: poller.Dial, limit: probeLimit(), epoch: time.Now(), wake: make(chan struct{}, 1), active: make(map[*exchange]struct{})}
 }
 
 // probeLimit leaves most of the descriptors to clients.
@@ -105,13 +106,13 @@ func (p *prober) follow(s *Checks, c *Check, ps *upstream.Peers) {
 		if slices.Contains(c.at(), t) || slices.ContainsFunc(t.members, elsewhere) {
 			continue
 		}
-		t.task.gone = true
+		t.task.gone.Store(true)
 		if !slices.ContainsFunc(c.at(), func(other *target) bool { return other.mark == t.mark }) {
 			s.forget(t)
 		}
 	}
 	tasks := c.arrange(c)
-	s.tasks = append(slices.DeleteFunc(s.tasks, func(t *task) bool { return t.gone }), tasks...)
+	s.tasks = append(slices.DeleteFunc(s.tasks, func(t *task) bool { return t.gone.Load() }), tasks...)
 	if p.checks != s {
 		return // they come into force later
 	}
@@ -123,10 +124,9 @@ func (p *prober) follow(s *Checks, c *Check, ps *upstream.Peers) {
 
 // begin makes tasks wait for their first turn. p.mu is held.
 func (p *prober) begin(tasks []*task) {
-	now := time.Now()
+	now := time.Since(p.epoch)
 	for _, t := range tasks {
-		t.due = t.first(now)
-		heap.Push(&p.heap, t)
+		p.heap.push(t, t.first(now))
 	}
 	if p.done == nil && len(tasks) > 0 {
 		p.done = make(chan struct{})
@@ -142,10 +142,10 @@ func (p *prober) drop() {
 		return
 	}
 	for _, t := range p.checks.tasks {
-		t.gone = true
+		t.gone.Store(true)
 	}
-	for _, t := range p.heap { // what waits keeps no connection open
-		for _, target := range t.targets() {
+	for _, e := range p.heap { // what waits keeps no connection open
+		for _, target := range e.task.targets() {
 			target.close()
 		}
 	}
@@ -168,6 +168,11 @@ func (p *prober) retire(s *Checks) {
 	for x := range p.active {
 		x.abort()
 	}
+	for _, x := range p.idle {
+		p.running++
+		x.work <- struct{}{}
+	}
+	p.idle = nil
 	p.mu.Unlock()
 	p.wait.Wait()
 }
@@ -187,7 +192,7 @@ func (p *prober) clock(done chan struct{}) {
 	defer timer.Stop()
 	for {
 		p.mu.Lock()
-		sleep := p.dispatch(time.Now())
+		sleep := p.dispatch(time.Since(p.epoch))
 		p.mu.Unlock()
 		timer.Reset(max(sleep, tick))
 		select {
@@ -200,14 +205,13 @@ func (p *prober) clock(done chan struct{}) {
 }
 
 // dispatch starts the tasks that are due and returns the time to the next one. p.mu is held.
-func (p *prober) dispatch(now time.Time) time.Duration {
+func (p *prober) dispatch(now time.Duration) time.Duration {
 	for len(p.heap) > 0 {
-		t := p.heap[0]
-		if wait := t.due.Sub(now); wait > 0 {
+		if wait := p.heap[0].due - now; wait > 0 {
 			return wait
 		}
-		heap.Pop(&p.heap)
-		if t.gone {
+		t := p.heap.pop()
+		if t.gone.Load() {
 			for _, target := range t.targets() {
 				target.close()
 			}
@@ -246,31 +250,38 @@ func (p *prober) startStage(t *task) {
 
 // again makes a task wait for its next turn. p.mu is held.
 func (p *prober) again(t *task) {
-	now := time.Now()
+	now := time.Since(p.epoch)
 	from := t.started
 	if t.pause {
 		from = now
 	}
-	t.due = from.Add(t.period)
+	due := from + t.period
 	if j := t.check.Jitter; j > 0 {
-		t.due = t.due.Add(rand.N(j))
+		due += rand.N(j)
 	}
-	if t.due.Before(now) { // it took longer than its period
-		t.due = now
-	}
-	heap.Push(&p.heap, t)
-	if t.at == 0 {
+	due = max(due, now) // it may have taken longer than its period
+	p.heap.push(t, due)
+	if p.heap[0].task == t {
 		p.alarm()
 	}
 }
 
-// hire starts a worker if one may run. p.mu is held.
+// hire has a worker come, if one may run. p.mu is held.
 func (p *prober) hire() {
-	if p.running < p.limit {
-		p.running++
-		p.wait.Add(1)
-		go p.work()
+	if p.running >= p.limit {
+		return
 	}
+	p.running++
+	if n := len(p.idle); n > 0 { // the last one's memory is the warmest
+		x := p.idle[n-1]
+		p.idle = p.idle[:n-1]
+		x.work <- struct{}{}
+		return
+	}
+	x := newExchange()
+	p.active[x] = struct{}{}
+	p.wait.Add(1)
+	go p.work(x)
 }
 
 // next takes a lane from the queues, nil when there is none for this worker. p.mu is held.
@@ -287,42 +298,32 @@ func (p *prober) next() *lane {
 	return nil
 }
 
-// work probes lanes until there is none left.
-func (p *prober) work() {
+// work probes lanes, and waits for more when there is none left.
+func (p *prober) work(x *exchange) {
 	defer p.wait.Done()
 	p.mu.Lock()
-	x := p.exchange()
-	p.active[x] = struct{}{}
+	defer p.mu.Unlock()
 	for {
-		l := p.next()
-		if l == nil {
-			break
-		}
-		p.mu.Unlock()
-		for _, t := range l.targets {
-			if !p.probe(x, t) {
-				break
+		for l := p.next(); l != nil; l = p.next() {
+			p.mu.Unlock()
+			for _, t := range l.targets {
+				if !p.probe(x, t) {
+					break
+				}
 			}
+			p.mu.Lock()
+			p.finish(l)
 		}
+		p.running--
+		if len(p.idle) >= maxIdle || cap(x.in) > maxKeep || x.stopped() {
+			delete(p.active, x)
+			return
+		}
+		p.idle = append(p.idle, x)
+		p.mu.Unlock()
+		<-x.work
 		p.mu.Lock()
-		p.finish(l)
 	}
-	p.running--
-	delete(p.active, x)
-	if len(p.spare) < maxSpare && cap(x.in) <= maxKeep && !x.aborted {
-		p.spare = append(p.spare, x)
-	}
-	p.mu.Unlock()
-}
-
-// exchange returns a worker's memory. p.mu is held.
-func (p *prober) exchange() *exchange {
-	if n := len(p.spare); n > 0 {
-		x := p.spare[n-1]
-		p.spare = p.spare[:n-1]
-		return x
-	}
-	return newExchange()
 }
 
 // finish ends a lane, and with the last one the stage. p.mu is held.
@@ -331,7 +332,7 @@ func (p *prober) finish(l *lane) {
 		p.ailing--
 	}
 	t := l.task
-	if t.gone {
+	if t.gone.Load() {
 		return
 	}
 	if t.left--; t.left == 0 {
@@ -343,14 +344,14 @@ func (p *prober) finish(l *lane) {
 // probe asks one target and draws the consequences. It returns false when another configuration is in force.
 func (p *prober) probe(x *exchange, t *target) bool {
 	c, m := t.check, t.mark
-	p.mu.Lock()
-	gone := t.task.gone
-	p.mu.Unlock()
-	if gone {
+	if t.task.gone.Load() {
 		t.close()
 		return false
 	}
 	if !t.wanted() {
+		if c.log.Debugging(errlog.DebugHTTP) {
+			t.debugf("not asked: its requests tell enough")
+		}
 		return true
 	}
 	start := time.Now()
@@ -359,7 +360,7 @@ func (p *prober) probe(x *exchange, t *target) bool {
 	took := time.Since(start)
 
 	p.mu.Lock()
-	if t.task.gone {
+	if t.task.gone.Load() {
 		p.mu.Unlock()
 		t.close()
 		return false
@@ -376,6 +377,10 @@ func (p *prober) probe(x *exchange, t *target) bool {
 		p.apply(t)
 	}
 	p.mu.Unlock()
+	if c.log.Debugging(errlog.DebugHTTP) {
+		t.debugf("passed: %t, result: %s, error: %v, %d in a row, rise: %d, fall: %d, down: %t, took %s",
+			ok, x.result, x.err, n, c.Rise, c.Fall, m.down.Load(), took)
+	}
 	if !ok {
 		c.words.failed(c, t, x, was)
 	}
@@ -383,6 +388,11 @@ func (p *prober) probe(x *exchange, t *target) bool {
 		c.words.flipped(c, t, x, !ok, n)
 	}
 	return true
+}
+
+// debugf writes a debug line about the target; whoever calls it has asked the check's log.
+func (t *target) debugf(format string, args ...any) {
+	t.check.log.Debugf(errlog.DebugHTTP, 0, "health check of %s: "+format, append([]any{t.name()}, args...)...)
 }
 
 // wanted reports whether the check asks the target at all this time.

@@ -2,6 +2,7 @@ package healthcheck
 
 import (
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 )
 
@@ -13,12 +14,10 @@ type task struct {
 	// pause says that period is from the end of a cycle to the start of the next, not from start to start.
 	pause  bool
 	stages [][]lane
+	gone   atomic.Bool // another configuration is in force; set under prober.mu
 
 	// guarded by prober.mu
-	gone    bool // another configuration is in force
-	due     time.Time
-	started time.Time
-	at      int // index in the heap
+	started time.Duration // behind epoch
 	stage   int
 	left    int // lanes of the stage that still run
 	serial  uint64
@@ -45,18 +44,18 @@ func (t *task) own() {
 
 // first returns when a task is due for the first time under a configuration:
 // what was asked under the one before goes on in its rhythm.
-func (t *task) first(now time.Time) time.Time {
+func (t *task) first(now time.Duration) time.Duration {
 	due := now
 	if t.check.spread > 0 {
-		due = now.Add(rand.N(t.check.spread))
+		due += rand.N(t.check.spread)
 	}
 	for i, target := range t.targets() {
 		last := target.mark.last.Load()
 		if last == 0 {
 			return due
 		}
-		if next := time.Unix(0, last).Add(t.period); i == 0 && next.After(now) {
-			due = next
+		if next := t.period - time.Since(time.Unix(0, last)); i == 0 && next > 0 {
+			due = now + next
 		}
 	}
 	return due
@@ -72,30 +71,58 @@ func (t *task) targets() []*target {
 	return all
 }
 
-// taskHeap is the tasks by the time when they are due.
-type taskHeap []*task
+// taskHeap is the tasks by the time when they are due, the first one in front. The
+// times stand beside the tasks, so that looking for a place touches no task. A task
+// has up to four below it, which halves the heap's height against two.
+type taskHeap []entry
 
-func (h taskHeap) Len() int           { return len(h) }
-func (h taskHeap) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
-func (h taskHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].at, h[j].at = i, j
+type entry struct {
+	due  time.Duration // behind epoch
+	task *task
 }
 
-// Push implements heap.Interface.
-func (h *taskHeap) Push(x any) {
-	t := x.(*task)
-	t.at = len(*h)
-	*h = append(*h, t)
+// push adds a task.
+func (h *taskHeap) push(t *task, due time.Duration) {
+	*h = append(*h, entry{})
+	at, es := len(*h)-1, *h
+	for at > 0 {
+		up := (at - 1) / 4
+		if es[up].due <= due {
+			break
+		}
+		es[at] = es[up]
+		at = up
+	}
+	es[at] = entry{due, t}
 }
 
-// Pop implements heap.Interface.
-func (h *taskHeap) Pop() any {
-	old := *h
-	t := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	return t
+// pop takes the first task out.
+func (h *taskHeap) pop() *task {
+	es := *h
+	first, last := es[0].task, es[len(es)-1]
+	es[len(es)-1] = entry{}
+	es = es[:len(es)-1]
+	*h = es
+	if len(es) == 0 {
+		return first
+	}
+	at := 0
+	for {
+		least := at
+		due := last.due
+		for down := at*4 + 1; down <= at*4+4 && down < len(es); down++ {
+			if es[down].due < due {
+				least, due = down, es[down].due
+			}
+		}
+		if least == at {
+			break
+		}
+		es[at] = es[least]
+		at = least
+	}
+	es[at] = last
+	return first
 }
 
 // queue is lanes, first in, first out.

@@ -280,11 +280,21 @@ func (ld *Loader) located(st *Statement, err error) error {
 
 // endError gives an error found when all was read the position of the end of http, as nginx does.
 func (ld *Loader) endError(err error) error {
-	at := &Statement{Name: "http"}
-	if ld.httpEnd != nil {
-		at = &Statement{Name: "http", File: ld.httpEnd.File, Line: ld.httpEnd.EndLine}
+	return ld.located(ld.end(), err)
+}
+
+// WarnAtEnd warns of what was found when all was read, at the position of the end of http, as nginx does.
+func (ld *Loader) WarnAtEnd(format string, args ...any) {
+	at := ld.end()
+	ld.notice("warn", at.File, at.Line, format, args...)
+}
+
+// end is the end of http.
+func (ld *Loader) end() *Statement {
+	if ld.httpEnd == nil {
+		return &Statement{Name: "http"}
 	}
-	return ld.located(at, err)
+	return &Statement{Name: "http", File: ld.httpEnd.File, Line: ld.httpEnd.EndLine}
 }
 
 func (ld *Loader) setDefault(lv *Level, row *Directive) error {

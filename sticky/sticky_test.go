@@ -291,3 +291,32 @@ func configError(ms []ngx.Module, config *nginxconf.Config) error {
 	}
 	return nil
 }
+
+// A request that waited in the queue while its group's peers changed goes on with its own peer.
+func TestWaitingClientKeepsItsPeerOverAChangeOfPeers(t *testing.T) {
+	const a, b, c = "server 192.0.2.1;", "server 192.0.2.2;", "server 192.0.2.3;"
+	before := open(t, "upstream u { "+a+b+" sticky cookie c; }", nil)
+	for _, tt := range []struct{ peers, want string }{{c + b, "192.0.2.2:80"}, {c, ""}} {
+		after := open(t, "upstream u { "+tt.peers+" sticky cookie c; }", before)
+		r := &ngx.Request{Client: &ngx.Client{}}
+		r.In.AddID(ngx.HeaderCookie, []byte("c="+md5hex("192.0.2.2:80")))
+		var s upstream.Session
+		before.groups.List[0].Begin(&s, r)
+		s.Peers = after.groups.List[0].Peers()
+		sticky := s.Peers.Sticky
+		sticky.Moved(&s, before.groups.List[0].Peers())
+		got := ""
+		if p := sticky.Choose(&s); p != nil {
+			got = string(p.Name)
+			if s.Peers.Position(p) < 0 {
+				t.Errorf("%s is a peer of before", got)
+			}
+		}
+		if got != tt.want {
+			t.Errorf("its peer is %q, want %q", got, tt.want)
+		}
+		if got == "" && wishOf(&s).reason != Unknown {
+			t.Errorf("reason %v", wishOf(&s).reason)
+		}
+	}
+}

@@ -11,7 +11,7 @@
 // group and address over reloads and changes. Where nginx has this state per
 // worker, or per zone, there is one view here.
 //
-// Not done, and refused by name: queue, state and ntlm of NGINX Plus.
+// Not done, and refused by name: state and ntlm of NGINX Plus.
 package upstream
 
 import (
@@ -35,6 +35,7 @@ type Conf struct {
 	KeepaliveRequests nginxconf.Opt[int]
 	KeepaliveTime     nginxconf.Opt[time.Duration]
 	KeepaliveTimeout  nginxconf.Opt[time.Duration]
+	Queue             nginxconf.Opt[Waiting]
 	Resolver          nginxconf.Opt[*resolver.Resolver]
 	ResolverTimeout   nginxconf.Opt[time.Duration]
 }
@@ -56,6 +57,8 @@ type spec struct {
 	method  Method
 	sticky  func(b *ngx.Build, g *Group) (StickyMaker, error)
 	zone    bool // it has a zone
+	queue   bool // it has a queue
+	counted bool // -t tells of its max_conns
 	script  func(b *ngx.Build, g *Group) (Script, error)
 	group   *Group
 }
@@ -79,6 +82,9 @@ func SetMethod(s *nginxconf.Setting, m Method) error {
 	if sp.sticky != nil {
 		s.Note(`nginx would lose the stickiness that is configured before "%s", limpet keeps it`, s.Name)
 		m.NoBackup, m.NoMaxConns = m.NoBackup || sp.method.NoBackup, m.NoMaxConns || sp.method.NoMaxConns
+	}
+	if sp.queue {
+		s.Note(`nginx would lose the queue that is configured before "%s", limpet keeps it`, s.Name)
 	}
 	sp.method = m
 	return nil
@@ -135,6 +141,7 @@ func (c *Conf) Directives() []nginxconf.Directive {
 		nginxconf.Num("keepalive_requests", nginxconf.Upstream, &c.KeepaliveRequests, "1000", "Bounds the number of requests of a connection."),
 		nginxconf.Msec("keepalive_time", nginxconf.Upstream, &c.KeepaliveTime, "1h", "Bounds the time in which a connection takes requests."),
 		nginxconf.Msec("keepalive_timeout", nginxconf.Upstream, &c.KeepaliveTimeout, "60s", "Sets how long an idle connection is kept."),
+		nginxconf.Custom("queue", nginxconf.Upstream, nginxconf.Args12, &c.Queue, parseQueue, "", "Bounds the number of requests that wait for a peer, and how long they do."),
 		ngx.ResolverRow(nginxconf.Upstream, &c.Resolver),
 		nginxconf.Msec("resolver_timeout", nginxconf.Upstream, &c.ResolverTimeout, "30s", "Bounds the time in which a name is resolved."),
 		nginxconf.Call("least_conn", nginxconf.Upstream, nginxconf.NoArgs, parseLeastConn, "Chooses the peer with the fewest requests."),
@@ -276,6 +283,25 @@ func parseKeepalive(s *nginxconf.Setting) (Keepalive, error) {
 		k.Local = true
 	}
 	return k, nil
+}
+
+func parseQueue(s *nginxconf.Setting) (Waiting, error) {
+	n, ok := nginxconf.ParseNum(s.Arg(0))
+	if !ok || n == 0 {
+		return Waiting{}, fmt.Errorf(`invalid value "%s" in "queue" directive`, s.Arg(0))
+	}
+	w := Waiting{Max: n, Timeout: 60 * time.Second}
+	if len(s.Args) == 2 {
+		text, ok := strings.CutPrefix(s.Arg(1), "timeout=")
+		if ok {
+			w.Timeout, ok = nginxconf.ParseTime(text, true)
+		}
+		if !ok {
+			return w, fmt.Errorf(`invalid parameter "%s"`, s.Arg(1))
+		}
+	}
+	specOf(s).queue = true
+	return w, nil
 }
 
 // parseZone checks a zone; of several in a block nginx takes the last, too.

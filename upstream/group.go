@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"bytes"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,6 +26,7 @@ type Group struct {
 	FailOpen bool
 	Script   Script // nil without; comes before Sticky and Balancer
 	Kept     *Kept  // nil where connections aren't kept
+	Queue    *Queue // nil where requests don't wait for peers
 
 	dialed int // port of an implicit group, the default one included
 	method Method
@@ -70,7 +72,7 @@ type Peer struct {
 
 	weight      int
 	maxFails    int
-	maxConns    int
+	maxConns    int // of all worker processes
 	failTimeout time.Duration
 	slowStart   time.Duration
 
@@ -91,6 +93,7 @@ type State struct {
 	upSince   atomic.Int64  // Unix milliseconds of the last coming back; 0: it never was away
 	conns     atomic.Int64
 	drain     atomic.Bool
+	queue     atomic.Pointer[Queue] // of those who may wait for the peer; nil: nobody does
 
 	// guarded by the Group's mu
 	fails    int
@@ -127,6 +130,9 @@ func (s *State) SetDown(n uint, down bool) {
 			if old != 0 && mask == 0 {
 				s.cameUp()
 			}
+			if old != mask {
+				s.offerAll() // when it went down, the group may fail open by that
+			}
 			return
 		}
 	}
@@ -146,7 +152,10 @@ func (p *Peer) IsDown() bool { return p.Down || p.Unhealthy() }
 
 // SetDrain keeps new clients away from the peer, or no longer; those who stick to
 // it go on. It holds beside the file's drain, over reloads.
-func (s *State) SetDrain(on bool) { s.drain.Store(on) }
+func (s *State) SetDrain(on bool) {
+	s.drain.Store(on)
+	s.offerAll()
+}
 
 // Draining reports whether only clients that stick to the peer are sent to it,
 // by the file or by SetDrain.
@@ -161,7 +170,7 @@ func (p *Peer) MaxFails() int { return p.maxFails }
 // FailTimeout returns the parameter of the server line.
 func (p *Peer) FailTimeout() time.Duration { return p.failTimeout }
 
-// MaxConns returns the parameter of the server line; 0 is no limit.
+// MaxConns returns how many requests the peer may serve at once; 0 is no limit.
 func (p *Peer) MaxConns() int { return p.maxConns }
 
 // Fails returns the number of failures that count against the peer.
@@ -181,8 +190,9 @@ func (g *Group) Failed(p *Peer) bool {
 // ClearFails forgets the failures, as a check does that turns a peer up.
 func (g *Group) ClearFails(p *Peer) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	p.fails = 0
+	g.mu.Unlock()
+	p.offerAll()
 }
 
 // Figures are what changes of a peer while it serves.
@@ -316,6 +326,9 @@ func (c *Conf) Check(lv *nginxconf.Level) error {
 		if port == 0 {
 			port = sp.deflt
 		}
+		if port == 0 && !isUnix(sp.name) {
+			return nginxconf.Errorf(sp.at.File, sp.at.Line, `no port in upstream "%s"`, sp.name)
+		}
 		addrs, err := lookup(sp.name, port, lv.Loader().Offline)
 		if err == nil && sp.port != 0 && !isUnix(sp.name) {
 			addrs, err = lookup(sp.name+":"+strconv.Itoa(port), port, lv.Loader().Offline)
@@ -347,6 +360,9 @@ func (sp *spec) build(b *ngx.Build, outer *Conf) error {
 		g.Kept = ngx.Keep(b, "kept "+g.Name, func() *Kept { return new(Kept) })
 		g.Kept.configure(g.Conf, b.Workers)
 	}
+	if sp.level != nil && g.Conf.Queue.IsSet() {
+		g.Queue = ngx.Keep(b, "queue "+g.Name, func() *Queue { return new(Queue) })
+	}
 	ps, err := sp.firstPeers(b)
 	if err != nil {
 		return err
@@ -376,6 +392,7 @@ func (sp *spec) firstPeers(b *ngx.Build) (*Peers, error) {
 	for _, sv := range sp.servers {
 		for _, a := range sv.addrs {
 			p := sv.peer(a)
+			p.maxConns = sp.maxConns(b, sv)
 			p.State = ngx.Keep(b, "peer "+sp.group.Name+" "+nth(a, times), func() *State { return new(State) })
 			all = append(all, p)
 		}
@@ -385,6 +402,20 @@ func (sp *spec) firstPeers(b *ngx.Build) (*Peers, error) {
 		return nil, nginxconf.Errorf(sp.at.File, sp.at.Line, `no servers in upstream "%s"`, sp.name)
 	}
 	return ps, nil
+}
+
+// maxConns returns the bound of a server line's max_conns: without a zone nginx
+// counts, and bounds, in each worker process for itself.
+// https://nginx.org/en/docs/http/ngx_http_upstream_module.html#max_conns
+func (sp *spec) maxConns(b *ngx.Build, sv *serverSpec) int {
+	if sp.zone || sv.maxConns == 0 || b.Workers == 1 {
+		return sv.maxConns
+	}
+	if !sp.counted {
+		sp.counted = true
+		b.Notice("notice", `max_conns in upstream "%s" counts for each of %d worker processes, as the group has no zone, in %s:%d`, sp.name, b.Workers, sp.at.File, sp.at.Line)
+	}
+	return sv.maxConns * min(b.Workers, math.MaxInt/sv.maxConns)
 }
 
 // OnChange has f told of the group's peers whenever there are others, before
@@ -402,6 +433,12 @@ func (g *Group) publish(ps *Peers) {
 		ps.Sticky = g.sticky(ps)
 	}
 	g.peers.Store(ps)
+	if q := g.Queue; q != nil {
+		for _, p := range ps.All {
+			p.State.queue.Store(q)
+		}
+		q.offer(anyNumber)
+	}
 }
 
 // nth tells the servers of one address apart, whose failures and connections

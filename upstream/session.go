@@ -44,6 +44,13 @@ type Session struct {
 	keyValue []byte
 	begun    int64
 
+	// Of requests that may wait in the group's queue: the client's own peer, which couldn't be asked, how long the
+	// request has waited for the try at hand, and why there was no peer.
+	want   *Peer
+	Queued time.Duration
+	why    string
+	queued bool // it waits, so that those who wait aren't before it
+
 	backup bool // the backup peers' turn
 	open   bool // it fails open: peers that checks have turned down are asked
 	tried  []uint64
@@ -100,6 +107,9 @@ type Sticky interface {
 	Answered(s *Session, p *Peer)
 	// Ended tells how the try with p ended.
 	Ended(s *Session, p *Peer, out Outcome)
+	// Moved tells a session which waited in the queue that it goes on with these
+	// peers, those for which this stickiness was made, in place of those before.
+	Moved(s *Session, before *Peers)
 }
 
 // Charger is a Balancer that takes note of a peer that a client sticks to, so
@@ -127,15 +137,21 @@ type Script interface {
 // Begin starts a session.
 func (g *Group) Begin(s *Session, r *ngx.Request) {
 	ps := g.Peers()
-	*s = Session{Group: g, Peers: ps, Request: r, Tries: ps.tries}
+	*s = Session{Group: g, Request: r, Tries: ps.tries}
+	s.setPeers(ps)
+	if ps.Sticky != nil {
+		ps.Sticky.Begun(s)
+	}
+}
+
+// setPeers makes ps the session's peers, none of them tried.
+func (s *Session) setPeers(ps *Peers) {
+	s.Peers, s.inline = ps, [2]uint64{}
 	words := (len(ps.All) + 63) / 64
 	if words <= len(s.inline) {
 		s.tried = s.inline[:words]
 	} else {
 		s.tried = make([]uint64, words)
-	}
-	if ps.Sticky != nil {
-		ps.Sticky.Begun(s)
 	}
 }
 
@@ -144,22 +160,33 @@ func (g *Group) Begin(s *Session, r *ngx.Request) {
 func (s *Session) Next() *Peer {
 	g := s.Group
 	s.Number++
-	s.At = time.Now()
+	s.At, s.Queued = time.Now(), 0
 	now := s.At.Unix()
+	if s.debugging() {
+		s.debugOut(s.At)
+	}
 	if g.Script != nil {
 		p, status := g.Script.Choose(s)
 		if s.Refusal = status; status != 0 {
+			s.want, s.Own = nil, nil
 			return nil
 		}
 		if p != nil {
 			p.conns.Add(1)
 			s.Peer = p
+			if s.debugging() {
+				s.debugChosen(p, "the script")
+			}
 			return p
 		}
 	}
 	sticky := s.Peers.Sticky
 	if sticky != nil {
-		if p := sticky.Choose(s); p != nil && s.take(p, now) {
+		s.want = sticky.Choose(s)
+		if p := s.want; p != nil && s.take(p, now) {
+			if s.debugging() {
+				s.debugChosen(p, "stickiness")
+			}
 			sticky.Chosen(s, p)
 			return p
 		}
@@ -168,6 +195,9 @@ func (s *Session) Next() *Peer {
 		}
 	}
 	p := s.choose(now)
+	if s.debugging() {
+		s.debugChosen(p, "the balancer")
+	}
 	if p == nil {
 		return nil
 	}
@@ -180,6 +210,9 @@ func (s *Session) Next() *Peer {
 
 // choose picks a peer, marks it as tried and counts it as busy.
 func (s *Session) choose(now int64) *Peer {
+	if s.isBehind() {
+		return nil
+	}
 	s.Group.mu.Lock()
 	defer s.Group.mu.Unlock()
 	p := s.pick(now)
@@ -200,6 +233,9 @@ func (s *Session) pick(now int64) *Peer {
 		}
 		if len(ps.Backup) > 0 {
 			s.backup = true
+			if s.debugging() {
+				s.Request.Debugf("backup servers")
+			}
 		}
 	}
 	if s.backup {
@@ -222,6 +258,9 @@ func (s *Session) pick(now int64) *Peer {
 // failOpen asks the balancer for one of the peers that checks have turned down, primary ones first.
 func (s *Session) failOpen(now int64) *Peer {
 	s.open = true
+	if s.debugging() {
+		s.Request.Debugf(`upstream "%s": fails open: peers that checks have turned down are asked`, s.Group.Name)
+	}
 	defer func() { s.open = false }()
 	if p := s.among(s.Peers.Primary, now); p != nil {
 		return p
@@ -232,6 +271,9 @@ func (s *Session) failOpen(now int64) *Peer {
 func (s *Session) among(peers []*Peer, now int64) *Peer {
 	if len(peers) == 1 && len(s.Peers.All) == 1 {
 		// nginx's single peer: failures don't take it out, and it may be tried again
+		if s.debugging() {
+			s.Request.Debugf("get rr peer, try: %d", s.Tries)
+		}
 		if p := peers[0]; !p.Down && p.Unhealthy() == s.open && !p.Draining() && !p.full() {
 			return p
 		}
@@ -246,6 +288,9 @@ func (s *Session) among(peers []*Peer, now int64) *Peer {
 // take makes the client's own peer the one at hand, if it may be asked.
 func (s *Session) take(p *Peer, now int64) bool {
 	g, ps := s.Group, s.Peers
+	if !p.Draining() && s.isBehind() {
+		return false
+	}
 	g.mu.Lock()
 	ok := len(ps.All) == 1 && !p.IsDown() && !p.full() || s.May(p, now)
 	if ok {
@@ -321,20 +366,29 @@ func (s *Session) Done(out Outcome) {
 	}
 	s.Peer = nil
 	s.LastOutcome = out
+	if s.debugging() {
+		s.debugFree(out)
+	}
 	p.conns.Add(-1)
 	s.Tries--
 	if ps.Sticky != nil {
 		ps.Sticky.Ended(s, p, out)
 	}
-	if p.Foreign {
-		return
-	}
-	if len(ps.All) == 1 {
+	switch {
+	case p.Foreign:
+	case len(ps.All) == 1:
 		s.Tries = 0
-		return
+	default:
+		g.mu.Lock()
+		s.settle(p, out)
+		g.mu.Unlock()
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	p.offer()
+}
+
+// settle counts how the try ended for or against the peer. The group is locked.
+func (s *Session) settle(p *Peer, out Outcome) {
+	ps := s.Peers
 	if ps.observer != nil {
 		ps.observer.Done(s, p, out)
 	}
@@ -344,6 +398,7 @@ func (s *Session) Done(out Outcome) {
 				p.cameUp()
 			}
 			p.fails = 0
+			p.offerAll()
 		}
 		return
 	}
@@ -351,6 +406,9 @@ func (s *Session) Done(out Outcome) {
 	now := time.Now().Unix()
 	p.fails++
 	p.accessed, p.checked = now, now
+	if s.debugging() {
+		s.Request.Debugf("free rr peer failed: %s %d, fails: %d of %d", p.Name, p.effective, p.fails, p.maxFails)
+	}
 	if p.maxFails > 0 {
 		p.effective = max(p.effective-p.weight/p.maxFails, 0)
 		if p.fails >= p.maxFails && s.Request != nil {

@@ -19,6 +19,7 @@ func (p *pinned) Begun(*Session)                       {}
 func (p *pinned) Choose(s *Session) *Peer              { s.Own, s.Refusal = p.own, p.refusal; return p.want }
 func (p *pinned) Chosen(*Session, *Peer)               {}
 func (p *pinned) Answered(*Session, *Peer)             {}
+func (p *pinned) Moved(*Session, *Peers)               {}
 func (p *pinned) Ended(_ *Session, _ *Peer, o Outcome) { p.ended = append(p.ended, o) }
 
 func TestDrainingPeerGetsOnlyItsClients(t *testing.T) {

@@ -45,6 +45,7 @@ func Vars() []ngx.Variable {
 		list("upstream_response_time", seconds(func(t *ngx.Try) time.Duration { return t.Response }), "Times to the end of the answers."),
 		list("upstream_connect_time", seconds(func(t *ngx.Try) time.Duration { return t.Connect }), "Times to connect."),
 		list("upstream_header_time", seconds(func(t *ngx.Try) time.Duration { return t.Header }), "Times to the end of the answers' headers."),
+		list("upstream_queue_time", seconds(func(t *ngx.Try) time.Duration { return t.Queue }), "Times spent in the group's queue."),
 		list("upstream_response_length", number(func(t *ngx.Try) int64 { return t.Length }), "Lengths of the answers' bodies."),
 		list("upstream_bytes_received", number(func(t *ngx.Try) int64 { return t.Received }), "Bytes received."),
 		list("upstream_bytes_sent", number(func(t *ngx.Try) int64 { return t.Sent }), "Bytes sent."),

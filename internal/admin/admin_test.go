@@ -31,7 +31,7 @@ func start(t *testing.T, addr, token string) (s *Server, front string, get func(
 	front = l.Addr().String()
 	l.Close()
 	conf := `events { } http { access_log off;
-		upstream u { server 127.0.0.1:1; server unix:/nowhere/"s backup; server 127.0.0.1:1; }
+		upstream u { server 127.0.0.1:1; server unix:/nowhere/"s backup; server 127.0.0.1:1; queue 7; }
 		upstream s { server 127.0.0.1; server 127.0.0.2:2 down; server 127.0.0.2:3 drain; sticky cookie c; }
 		upstream c { server 127.0.0.1:1 max_fails=0; server 127.0.0.1:2 down; sticky cookie c; }
 		upstream l { server 127.0.0.1:1; server 127.0.0.1:1; sticky learn create=$upstream_cookie_a lookup=$cookie_a zone=z:64k;
@@ -84,6 +84,9 @@ func TestMetricsCountRequestsByServerAndClass(t *testing.T) {
 	p := s.groups()[0].Peers().All[0]
 	p.Stats.Observe(3 * time.Millisecond)
 	p.Stats.Classes[5].Add(2)
+	q := s.groups()[0].Queue
+	q.Stats.TimedOut.Add(3)
+	q.Stats.Overflow.Add(4)
 	if _, err := s.Server.Reload(); err != nil { // counters live on
 		t.Fatal(err)
 	}
@@ -103,6 +106,11 @@ func TestMetricsCountRequestsByServerAndClass(t *testing.T) {
 		`limpet_last_reload_success_timestamp_seconds 1.7e+09`,
 		`limpet_last_reload_successful 0`,
 		`limpet_config_generation 2`,
+		`limpet_upstream_queue_waiting{upstream="u"} 0`,
+		`limpet_upstream_queued_total{upstream="u",result="served"} 0`,
+		`limpet_upstream_queued_total{upstream="u",result="dropped"} 0`,
+		`limpet_upstream_queued_total{upstream="u",result="timedout"} 3`,
+		`limpet_upstream_queued_total{upstream="u",result="overflow"} 4`,
 		`limpet_upstream_peer_up{upstream="u",peer="127.0.0.1:1"} 1`,
 		`limpet_upstream_peer_up{upstream="u",peer="127.0.0.1:1 #2"} 1`,
 		`limpet_upstream_peer_up{upstream="u",peer="unix:/nowhere/\"s"} 1`,

@@ -57,6 +57,7 @@ func (s *Server) families() []family {
 		{"limpet_server_sent_bytes_total", "counter", "server", "Bytes sent to clients, heads included.",
 			s.eachServer(func(p *page, v *metrics.Server) { p.add(v.Sent.Load(), "server", v.Name) })},
 	}
+	fs = append(fs, s.queueFamilies()...)
 	fs = append(fs, s.peerFamilies()...)
 	fs = append(fs, s.checkFamilies()...)
 	fs = append(fs, s.stickyFamilies()...)
@@ -173,6 +174,31 @@ func (s *Server) peerFamilies() []family {
 			count(func(p *upstream.Peer) int64 { return p.Stats.Received.Load() })},
 		{"limpet_upstream_peer_response_seconds", "histogram", labels + ", le", "Time from the choice of the peer to the last byte of its answer.",
 			s.eachPeer(func(p *page, _ *upstream.Group, peer *upstream.Peer, l []string) { p.histogram(&peer.Stats.Times, l) })},
+	}
+}
+
+// queueFamilies lists the metrics of queues of upstreams.
+func (s *Server) queueFamilies() []family {
+	each := func(f func(p *page, q *upstream.Queue, l []string)) func(*page) {
+		return func(p *page) {
+			for _, g := range s.groups() {
+				if q := g.Queue; q != nil {
+					f(p, q, []string{"upstream", g.FullName()})
+				}
+			}
+		}
+	}
+	return []family{
+		{"limpet_upstream_queue_waiting", "gauge", "upstream", "Requests that wait in the upstream's queue.",
+			each(func(p *page, q *upstream.Queue, l []string) { p.add(int64(q.Len()), l...) })},
+		{"limpet_upstream_queued_total", "counter", "upstream, result", "Requests that found no peer at once and what became of them: served, dropped (the client went away), timedout, overflow (the queue was full).",
+			each(func(p *page, q *upstream.Queue, l []string) {
+				st := &q.Stats
+				p.add(st.Served.Load(), append(l, "result", "served")...)
+				p.add(st.Dropped.Load(), append(l, "result", "dropped")...)
+				p.add(st.TimedOut.Load(), append(l, "result", "timedout")...)
+				p.add(st.Overflow.Load(), append(l, "result", "overflow")...)
+			})},
 	}
 }
 

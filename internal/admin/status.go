@@ -50,8 +50,19 @@ type Upstream struct {
 	Window  float64 `json:"window"`
 	Counted float64 `json:"counted"`
 	Peers   []Peer  `json:"peers"`
+	Queue   *Queue  `json:"queue,omitempty"` // nil without one
 	// Notes are what a person who drains should know.
 	Notes []string `json:"notes,omitempty"`
+}
+
+// Queue is the requests that wait for a peer of a group, and what became of those before, in the words of NGINX Plus' API.
+type Queue struct {
+	Size      int   `json:"size"`
+	MaxSize   int   `json:"max_size"`
+	Overflows int64 `json:"overflows"` // refused as it was full
+	Served    int64 `json:"served"`
+	TimedOut  int64 `json:"timedout"`
+	Dropped   int64 `json:"dropped"` // their clients went away
 }
 
 // Peer is one address of a group.
@@ -171,6 +182,12 @@ func (s *Server) upstreamOf(g *upstream.Group, ps []*upstream.Peer, window time.
 	}
 	if st != nil {
 		u.Sticky = st.Dialect()
+	}
+	if q := g.Queue; q != nil {
+		u.Queue = &Queue{
+			Size: q.Len(), MaxSize: g.Conf.Queue.V.Max, Overflows: q.Stats.Overflow.Load(),
+			Served: q.Stats.Served.Load(), TimedOut: q.Stats.TimedOut.Load(), Dropped: q.Stats.Dropped.Load(),
+		}
 	}
 	for _, p := range ps {
 		peer := Peer{

@@ -39,6 +39,10 @@ cmd/limpet
 const extra = `
 internal/relay: internal/http1, internal/cache # one reading of fields; what is kept of answers
 internal/proxy: internal/http1, internal/relay # one codec for both sides; what passing requests on has in common
+internal/fastcgi: internal/relay
+internal/uwsgi: internal/http1, internal/relay # an answer may begin with HTTP's first line
+internal/scgi: internal/http1, internal/relay # likewise
+internal/memcached: internal/relay
 internal/http2: internal/http1 # one reading of targets and fields
 `
 
@@ -71,7 +75,6 @@ internal/ngx fileBuffers # a pool; holds no state between writes
 internal/ngx clockEpoch # when the process began, for a cheaper clock
 internal/tcp epoch # likewise
 internal/tcp joinedBuffers # a pool; holds no state between writes
-internal/tcp longAgo # a constant that Go can't write as one
 internal/server knownText # embedded
 testdata/seed Files # embedded
 `

@@ -35,9 +35,20 @@ type slot struct {
 // slots are the slots of a configuration by the level of their block.
 type slots map[*nginxconf.Level]*slot
 
-// Module returns the module; it does nothing unless counting is asked for.
+// Conf is the module's configuration at one level: nothing.
+type Conf struct{}
+
+// Directives lists the directive that names what NGINX Plus and Angie count by.
+func (*Conf) Directives() []nginxconf.Directive {
+	return []nginxconf.Directive{
+		nginxconf.Accepted("status_zone", nginxconf.Server|nginxconf.Location|nginxconf.LocationIf, nginxconf.Args12,
+			"requests are counted by server and by upstream, see --admin"),
+	}
+}
+
+// Module returns the module; it counts only where that is asked for.
 func Module(on bool) ngx.Module {
-	m := ngx.Module{Name: "metrics"}
+	m := ngx.Module{Name: "metrics", Conf: func() nginxconf.Settings { return new(Conf) }}
 	if !on {
 		return m
 	}

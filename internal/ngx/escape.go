@@ -3,8 +3,8 @@ package ngx
 // Escape is a set of bytes that are written as %XX.
 type Escape uint8
 
-// The sets of nginx's places. All have control bytes, the blank, %, and bytes
-// from 0x7f up.
+// The sets of nginx's places. All have control bytes, the blank and %; all but
+// EscapeMemcached bytes from 0x7f up.
 const (
 	// EscapeURI is for a path: also " # < > ? \ ^ ` { | }.
 	EscapeURI Escape = iota
@@ -12,6 +12,8 @@ const (
 	EscapeArgs
 	// EscapeComponent is all but RFC 3986's unreserved bytes.
 	EscapeComponent
+	// EscapeMemcached is for a key of memcached: nothing else.
+	EscapeMemcached
 )
 
 // AppendEscaped appends s with the bytes of a set as %XX, upper-case.
@@ -28,6 +30,9 @@ func AppendEscaped(dst, s []byte, set Escape) []byte {
 }
 
 func (e Escape) has(c byte) bool {
+	if e == EscapeMemcached {
+		return c <= ' ' || c == '%'
+	}
 	if c <= ' ' || c >= 0x7f {
 		return true
 	}

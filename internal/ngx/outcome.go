@@ -36,6 +36,7 @@ const (
 	PostRead      Phase = iota // realip
 	ServerRewrite              // rewrite, set, return in server
 	Rewrite                    // rewrite, set, return, if in location
+	RewriteTail                // behind Rewrite in the same location, also when that changed the URI
 	PreAccess                  // limit_conn, limit_req
 	Access                     // allow, auth_basic, auth_request; under `satisfy`
 	PreContent                 // try_files, mirror

@@ -209,13 +209,20 @@ func (c *CacheConf) check(k *Kind, lv *nginxconf.Level) error {
 		c.UseStale.V = 0
 	}
 	c.Methods.V |= methodGET | methodHEAD
-	if _, static := c.Cache.V.text.Static(); !c.Cache.V.on || !static {
+	if !c.Cache.V.on {
 		return nil
 	}
+	_, static := c.Cache.V.text.Static()
 	for _, p := range k.Conf(lv.Up(nginxconf.HTTP)).Cached.paths {
-		if p.Zone == c.Cache.V.name {
-			return nil
-		}
+		static = static && p.Zone != c.Cache.V.name
+	}
+	switch {
+	case static:
+	case c.Key.IsSet():
+		return nil
+	default:
+		lv.Loader().WarnAtEnd(`no "%s_cache_key" for "%s_cache"`, k.Name, k.Name)
+		return nil
 	}
 	if lv.Context == nginxconf.HTTP && len(lv.Inner) == 0 {
 		return nginxconf.Errorf("", 0, `zero size shared memory zone "%s"`, c.Cache.V.name)

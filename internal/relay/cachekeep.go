@@ -237,6 +237,9 @@ func (t *tee) drop() {
 func (x *Exchange) next() ([]byte, error) {
 	p, err := x.nextPiece()
 	if x.tee != nil {
+		if err == io.EOF && x.Length > 0 && x.src.read == 0 {
+			x.tee.drop() // an answer to HEAD without the body that one to GET has
+		}
 		x.tee.take(p, err)
 	}
 	return p, err
@@ -296,7 +299,7 @@ func (x *Exchange) relayKept() ngx.Outcome {
 	r := x.R
 	x.keeping()
 	if x.tee == nil {
-		if r.HeaderOnly && !x.NoBody {
+		if r.HeaderOnly && !x.NoBody || x.Framed && x.NoBody {
 			x.discard()
 			return x.finish()
 		}

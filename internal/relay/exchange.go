@@ -35,7 +35,7 @@ type Exchange struct {
 	got  int64 // bytes, this try
 
 	Status    int    // of the answer
-	Reason    []byte // what its status line says behind the number; nil for the usual text
+	Reason    []byte // the number and the text as they came; nil for the usual text
 	Length    int64  // of its body; -1: not known
 	Framed    bool   // the body has the protocol's framing
 	Keep      bool   // the connection can be kept
@@ -43,6 +43,7 @@ type Exchange struct {
 	Fields    Fields
 	Trailer   ngx.Header // the fields behind the body, for Decode to add to
 	Stored    bool       // the head at hand comes from the cache
+	refused   int        // the status of a request that the protocol can't write
 	HeadAt    int        // where the answer's head begins in In
 	AsGet     bool       // a HEAD passed on as GET, for the cache
 	buffering bool
@@ -72,6 +73,9 @@ func (x *Exchange) Conf() *Conf { return x.H.conf }
 
 // Location returns the name of the location that passes the request on.
 func (x *Exchange) Location() string { return x.H.location }
+
+// Wanted reports whether the body of an answer is read although the client has asked by HEAD: to be kept.
+func (x *Exchange) Wanted() bool { return x.Keeping() || x.H.store != nil }
 
 // Keeping reports whether the answer may be kept in the cache.
 func (x *Exchange) Keeping() bool { return x.c != nil && x.c.keep }
@@ -116,7 +120,11 @@ func (h *Handler) serve(r *ngx.Request) ngx.Outcome {
 		return out
 	}
 	if h.cache != nil {
-		if out := x.lookup(); out != ngx.Next {
+		out := x.lookup()
+		if x.c != nil && r.Debugging() {
+			x.debugCache(out)
+		}
+		if out != ngx.Next {
 			return out
 		}
 	}
@@ -125,8 +133,13 @@ func (h *Handler) serve(r *ngx.Request) ngx.Outcome {
 			return ngx.Status(status)
 		}
 	}
+	if r.Debugging() {
+		r.Debugf("http init upstream, client timer: 0")
+	}
 	x.To.group.Begin(&x.s, r) // may change the request's header
-	x.write()
+	if x.write(); x.refused != 0 {
+		return ngx.Status(x.refused)
+	}
 	r.Up.Scheme = x.To.scheme.Shown
 	if n := h.conf.NextTries.V; n > 0 {
 		x.s.Tries, x.s.MaxTries = min(x.s.Tries, n), n
@@ -134,11 +147,17 @@ func (h *Handler) serve(r *ngx.Request) ngx.Outcome {
 	return x.run()
 }
 
+// Refuse has a request end with a status that AppendRequest can't write.
+func (x *Exchange) Refuse(status int) { x.refused = status }
+
 // write has the protocol write the request.
 func (x *Exchange) write() {
 	x.URI = [2]int{}
 	x.Out = x.H.Protocol.AppendRequest(x.Out[:0], x)
 	x.R.Up.URI = x.Out[x.URI[0]:x.URI[1]]
+	if x.R.Debugging() {
+		x.debugRequest()
+	}
 }
 
 // prepareBody reads the request's body where it is passed on whole, and decides its framing.
@@ -197,16 +216,25 @@ func (x *Exchange) run() ngx.Outcome {
 	for {
 		p := x.s.Next()
 		if p == nil {
+			p = x.s.Wait(x.guard)
+		}
+		if p == nil {
 			return x.noPeer()
 		}
 		out, fail := x.try(p, x.s.At)
 		for fail.Stale && x.mayRepeat() {
+			if x.R.Debugging() {
+				x.debugKept(x.link, false)
+			}
 			x.close()
 			x.R.Tries = x.R.Tries[:len(x.R.Tries)-1]
 			out, fail = x.try(p, time.Now())
 		}
 		if fail.Class == 0 {
 			x.s.Done(upstream.Good)
+			if x.R.Debugging() {
+				x.debugFinal(0)
+			}
 			return out
 		}
 		if out := x.failed(p, fail); out != ngx.Next {
@@ -218,13 +246,13 @@ func (x *Exchange) run() ngx.Outcome {
 // noPeer ends a request that no peer may be asked for.
 func (x *Exchange) noPeer() ngx.Outcome {
 	r := x.R
-	r.Tries = append(r.Tries, ngx.Try{Peer: []byte(x.To.group.Name), Status: 502, Connect: -1, Header: -1, GroupChanged: x.changed()})
+	r.Tries = append(r.Tries, ngx.Try{Peer: []byte(x.To.group.Name), Status: 502, Queue: x.s.Queued, Connect: -1, Header: -1, GroupChanged: x.changed()})
 	if status := x.s.Refusal; status != 0 {
 		r.Tries[len(r.Tries)-1].Status = status
 		return ngx.Status(status)
 	}
 	r.Up.Peer = []byte(x.To.group.Name)
-	r.Errorf("no live upstreams while connecting to upstream")
+	r.Errorf("%s while connecting to upstream", x.s.Why())
 	if x.c != nil {
 		return x.c.failed(x, Failure{Class: NextError, Status: 502})
 	}
@@ -255,6 +283,9 @@ func (x *Exchange) idempotent() bool {
 // failed ends a try that failed and says how the request goes on: Next asks the next peer.
 func (x *Exchange) failed(p *upstream.Peer, fail Failure) ngx.Outcome {
 	requestSent := x.sent > 0
+	if x.R.Debugging() {
+		x.debugNext(fail)
+	}
 	x.close()
 	x.endTry(fail.Status)
 	how := upstream.Failed
@@ -266,6 +297,9 @@ func (x *Exchange) failed(p *upstream.Peer, fail Failure) ngx.Outcome {
 	}
 	x.s.Done(how)
 	if fail.Class == NextOff || !x.mayAsk(fail.Class, requestSent, 0) {
+		if x.R.Debugging() {
+			x.debugFinal(fail.Status)
+		}
 		if x.c != nil {
 			return x.c.failed(x, fail)
 		}
@@ -304,7 +338,7 @@ func (x *Exchange) try(p *upstream.Peer, now time.Time) (ngx.Outcome, Failure) {
 	x.Trailer.Reset()
 	x.src, x.ended, x.head = source{}, time.Time{}, time.Time{}
 	r.Up.Peer = p.Name
-	r.Tries = append(r.Tries, ngx.Try{Peer: p.Name, Connect: -1, Header: -1, Response: -1, GroupChanged: x.changed()})
+	r.Tries = append(r.Tries, ngx.Try{Peer: p.Name, Queue: x.s.Queued, Connect: -1, Header: -1, Response: -1, GroupChanged: x.changed()})
 	x.s.While = WhileConnecting
 	if fail := x.connect(p); fail.Class != 0 {
 		return 0, fail
@@ -315,14 +349,23 @@ func (x *Exchange) try(p *upstream.Peer, now time.Time) (ngx.Outcome, Failure) {
 	if !x.kept {
 		t.Connect = time.Since(x.begun)
 	}
+	if r.Debugging() {
+		r.Debugf("http upstream send request")
+	}
 	if fail := x.H.Protocol.Send(x); fail.Class != 0 {
 		return 0, fail
 	}
 	x.s.While = WhileHead
+	if r.Debugging() {
+		r.Debugf("http upstream process header")
+	}
 	if fail := x.H.Protocol.ReadHead(x); fail.Class != 0 {
 		return 0, fail
 	}
 	x.lastTry().Header = time.Since(x.begun)
+	if r.Debugging() {
+		x.debugHead()
+	}
 	x.s.Headed()
 	if class := statusClass(x.Status); class != 0 && x.mayAsk(class, true, 1) {
 		return 0, Failure{Class: class, Status: x.Status}
@@ -361,6 +404,9 @@ func (x *Exchange) endTry(status int) {
 	t.Sent, t.Received, t.Length = x.sent, x.got, x.src.read
 	if status != 0 {
 		t.Status = status
+	}
+	if x.R.Debugging() {
+		x.debugTry(t)
 	}
 	if p := x.s.Peer; p != nil {
 		p.Stats.Requests.Add(1)

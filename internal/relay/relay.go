@@ -31,6 +31,10 @@ type Kind struct {
 	Next, Stale []nginxconf.Word[uint32]
 	// Hidden are the fields of answers that don't go to the client unless _pass_header names them.
 	Hidden []string
+	// Value is a text with variables whose value the protocol needs of each request; "" where it needs none.
+	Value string
+	// OwnServer says that where the peer's Server or Date pass, an answer without them goes on without them.
+	OwnServer bool
 	// Conf returns the module's settings of a level.
 	Conf func(*nginxconf.Level) *Conf
 }
@@ -82,6 +86,8 @@ type Place struct {
 	BodyAlways bool
 	// NoBody says that requests have no body towards peers.
 	NoBody bool
+	// OwnError is a status of answers that limpet's own page stands for; 0 for none.
+	OwnError int
 	// Trailers says that fields behind an answer go to the client.
 	Trailers bool
 	// Probe appends the head of a health check's request; nil where the protocol has none.
@@ -154,12 +160,14 @@ func Handle(b *ngx.Build, s *ngx.Scope, t *Target, p Place) error {
 	k := p.Kind
 	conf := k.Conf(s.Level)
 	t.groups = ngx.Shared[upstream.Groups](b)
-	b.TempDir(conf.TempPath.V.Dir)
+	if conf.TempPath.IsSet() {
+		b.TempDir(conf.TempPath.V.Dir)
+	}
 	h := &Handler{
 		Place: p, conf: conf, target: t, cache: conf.cacher(b), store: conf.storer(), location: s.Name, hide: conf.hiddenFields(),
 		temp: &ngx.TempDir{Path: conf.TempPath.V}, exchanges: poolOf(b, k.Name), poller: b.Poller, slots: &b.Stats.Slots,
 	}
-	h.passesOwn = h.hide.ids&(1<<ngx.HeaderServer) == 0 || h.hide.ids&(1<<ngx.HeaderDate) == 0
+	h.passesOwn = k.OwnServer && (h.hide.ids&(1<<ngx.HeaderServer) == 0 || h.hide.ids&(1<<ngx.HeaderDate) == 0)
 	var err error
 	if h.tls, err = conf.SSL.client(b, k.Name, t); err != nil {
 		return err

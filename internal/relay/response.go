@@ -75,15 +75,13 @@ const onceOnly uint64 = 1<<ngx.HeaderContentType | 1<<ngx.HeaderDate | 1<<ngx.He
 func (x *Exchange) AwaitHead() Failure {
 	limit := int(x.H.conf.BufferSize.V)
 	for {
-		x.R.UpHead.Reset()
-		x.Fields, x.Reason = Fields{}, nil
-		x.Length = -1
+		x.Restart()
 		done, fail := x.H.Protocol.ParseHead(x)
 		if done || fail.Class != 0 {
 			return fail
 		}
 		if x.Wr >= limit {
-			return x.tooBig()
+			return x.TooBig()
 		}
 		if fail := x.Fill(); fail.Class != 0 {
 			return fail
@@ -91,7 +89,17 @@ func (x *Exchange) AwaitHead() Failure {
 	}
 }
 
-func (x *Exchange) tooBig() Failure {
+// Restart forgets what was parsed of a head.
+func (x *Exchange) Restart() {
+	x.R.UpHead.Reset()
+	x.Fields, x.Reason, x.Length = Fields{}, nil, -1
+}
+
+// Fits reports whether the buffer is large enough for a head that ends at In[end].
+func (x *Exchange) Fits(end int) bool { return end <= int(x.H.conf.BufferSize.V) }
+
+// TooBig logs a head that the buffer is too small for.
+func (x *Exchange) TooBig() Failure {
 	x.R.Errorf("upstream sent too big header while %s", WhileHead)
 	return Failure{Class: NextInvalidHeader, Status: 502}
 }
@@ -136,8 +144,8 @@ func (x *Exchange) ParseFields(at int) (done bool, fail Failure) {
 			return false, x.Invalid(`upstream sent invalid header: "%s\x%02x..."`, line, x.In[at+n])
 		case http1.FieldEnd:
 			x.HeadAt, x.Rd = x.Rd, at+n
-			if x.Rd > int(x.H.conf.BufferSize.V) {
-				return false, x.tooBig()
+			if !x.Fits(x.Rd) {
+				return false, x.TooBig()
 			}
 			return true, Failure{}
 		}
@@ -218,6 +226,10 @@ func (x *Exchange) deliver(p *upstream.Peer) ngx.Outcome {
 		x.discard()
 		return ngx.Status(status)
 	}
+	if own := x.H.OwnError; own != 0 && x.Status == own {
+		x.discard()
+		return ngx.Status(own)
+	}
 	if x.Fields.redirect != nil && c.IgnoreHeaders.V&IgnoreRedirect == 0 {
 		x.c.release()
 		return x.accelRedirect()
@@ -229,12 +241,19 @@ func (x *Exchange) deliver(p *upstream.Peer) ngx.Outcome {
 	if x.Status == 101 && x.H.Upgrades {
 		return x.upgrade()
 	}
+	if r.Debugging() {
+		x.debugAnswer()
+	}
 	if r.SendHead() != nil {
 		x.discard()
 		return ngx.Close
 	}
-	if x.c != nil || x.H.store != nil {
+	switch {
+	case x.c != nil || x.H.store != nil:
 		return x.relayKept()
+	case x.Framed && x.NoBody: // nobody waits for the end of what isn't read
+		x.discard()
+		return x.finish()
 	}
 	return x.relay()
 }
@@ -384,6 +403,9 @@ func (x *Exchange) accelRedirect() ngx.Outcome {
 // the client is gone.
 func (x *Exchange) Early() error {
 	r := x.R
+	if r.Debugging() {
+		r.Debugf("http upstream early hints: %d", x.Status)
+	}
 	if x.Status != 103 || !r.IsMain() || !ngx.Holds(r.Scope.Core.EarlyHints.V, r) {
 		return nil
 	}

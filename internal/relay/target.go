@@ -23,6 +23,8 @@ type Target struct {
 	HasURI bool
 	// Text is the URL with variables.
 	Text ngx.Text
+	// Value is the kind's, compiled.
+	Value ngx.Text
 	// groups are those of the configuration, found by name when the URL is known.
 	groups *upstream.Groups
 	kind   *Kind
@@ -34,6 +36,10 @@ const errPrefix = "invalid URL prefix"
 func (k *Kind) parseTarget(s *nginxconf.Setting) (*Target, error) {
 	url := s.Arg(0)
 	t := &Target{URL: url, kind: k}
+	var err error
+	if t.Value, err = ngx.ParseText(s, k.Value); err != nil {
+		return nil, err
+	}
 	text, err := ngx.ParseText(s, url)
 	if err != nil {
 		return nil, err
@@ -49,6 +55,9 @@ func (k *Kind) parseTarget(s *nginxconf.Setting) (*Target, error) {
 	host, uri, hasURI := t.split(rest)
 	if err := t.place(s, hasURI); err != nil {
 		return nil, err
+	}
+	if !k.URI && !strings.HasPrefix(host, "unix:") && strings.ContainsAny(host, "/?") {
+		return nil, errors.New(`invalid host in upstream "` + host + `"`)
 	}
 	t.URI, t.HasURI = []byte(uri), hasURI
 	t.name(host)

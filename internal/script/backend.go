@@ -2,24 +2,29 @@ package script
 
 import (
 	"bufio"
+	"cmp"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
 // backend is a server behind the one under test. It answers as it is told and
 // keeps the requests that it got.
 type backend struct {
-	name string
-	body string // what it answers unless told otherwise
-	ln   net.Listener
-	wait sync.WaitGroup
+	name   string
+	body   string // what it answers unless told otherwise
+	speaks speaker
+	ln     net.Listener
+	wait   sync.WaitGroup
 
 	mu       sync.Mutex
 	answers  map[string]*answer // by path; "" is for any other
@@ -27,6 +32,10 @@ type backend struct {
 	count    int // connections that were accepted
 	conns    map[net.Conn]bool
 	stopped  bool
+
+	deaf bool          // nothing is read
+	done chan struct{} // closed by stop
+	held []net.Conn    // connections that fill the queue
 }
 
 // answer is what a backend does with a request.
@@ -39,13 +48,28 @@ type answer struct {
 	bodyDelay time.Duration // between head and body
 	raw       string        // the bytes of the whole response, "" for none
 	hasRaw    bool
-	mode      string // hang, reset, close, echo
+	mode      string // hang, reset, close, echo, echo-connection
 	chunked   bool
 	noKeep    bool
+	stderr    string   // of FastCGI
+	records   []record // of FastCGI, in place of the answer
+}
+
+// speaker is a protocol that a backend speaks.
+type speaker interface {
+	// read reads a request.
+	read(r *bufio.Reader) (*message, error)
+	// write answers a request, the rest of which can be read from r, and reports whether the connection goes on.
+	write(c io.Writer, r *bufio.Reader, a *answer, m *message) bool
+}
+
+// speakers returns the protocols of backends by their names.
+func speakers() map[string]speaker {
+	return map[string]speaker{"http": httpSpeaker{}, "fastcgi": fastCGI{}, "scgi": scgi{}, "uwsgi": uwsgi{}, "memcached": memcached{}}
 }
 
 const backendUsage = usageError("usage: backend [-stop | -set] BACKEND1 [name=N] [path=P] [times=N] [status=N] [body=TEXT] [header='K: v']... " +
-	"[delay=D] [body-delay=D] [raw=FILE] [chunked] [hang | reset | close | echo] [keepalive=off] [tls=CERT]")
+	"[delay=D] [body-delay=D] [raw=FILE] [chunked] [hang | reset | close | echo | echo-connection] [keepalive=off] [tls=CERT] [deaf | full] [speaks=PROTOCOL] [stderr=TEXT] [records=FILE]")
 
 // runBackend starts, changes or stops a backend.
 func runBackend(r *run, args []string) (string, error) {
@@ -71,13 +95,18 @@ func runBackend(r *run, args []string) (string, error) {
 	if old != nil && !old.stopped {
 		return "", usageError("backend: " + name + " runs already; change it with -set")
 	}
-	b := &backend{name: name, body: name + "\n", answers: make(map[string]*answer), conns: make(map[net.Conn]bool)}
+	b := &backend{name: name, body: name + "\n", speaks: speakers()[cmp.Or(r.kind.speaks, "http")], answers: make(map[string]*answer), conns: make(map[net.Conn]bool), done: make(chan struct{}), deaf: slices.Contains(args, "deaf")}
 	if old != nil {
 		b.requests = old.requests
 	}
 	for _, a := range args[1:] {
 		if v, ok := strings.CutPrefix(a, "name="); ok {
 			b.body = r.real(v) + "\n"
+		}
+		if v, ok := strings.CutPrefix(a, "speaks="); ok {
+			if b.speaks = speakers()[v]; b.speaks == nil {
+				return "", usageError("backend: no protocol " + v)
+			}
 		}
 	}
 	if err := b.set(r, args[1:]); err != nil {
@@ -105,18 +134,39 @@ func (b *backend) listen(r *run, args []string) error {
 	if network == "unix" {
 		os.Chmod(address, 0o777) // for a worker process of another user
 	}
+	if slices.Contains(args, "full") {
+		return b.fillQueue()
+	}
 	for _, a := range args {
 		if name, ok := strings.CutPrefix(a, "tls="); ok {
 			cert, err := tls.LoadX509KeyPair(r.MkAbs(name+".crt"), r.MkAbs(name+".key"))
 			if err != nil {
 				return err
 			}
-			b.ln = tls.NewListener(b.ln, &tls.Config{Certificates: []tls.Certificate{cert}})
+			b.ln = tls.NewListener(b.ln, &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequestClientCert})
 		}
 	}
 	b.wait.Add(1)
 	go b.accept()
 	return nil
+}
+
+// fillQueue makes the queue of connections as short as can be and fills it, so that another connection gets no answer.
+func (b *backend) fillQueue() error {
+	raw, err := b.ln.(*net.TCPListener).SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) { failed = syscall.Listen(int(fd), 0) })
+	for err == nil && failed == nil {
+		c, timeout := net.DialTimeout("tcp", b.ln.Addr().String(), 100*time.Millisecond)
+		if timeout != nil {
+			return nil
+		}
+		b.held = append(b.held, c)
+	}
+	return errors.Join(err, failed)
 }
 
 // set reads words into an answer and puts it in force.
@@ -167,13 +217,17 @@ func (a *answer) word(r *run, k, v string, hasValue bool, path *string) (err err
 		a.raw, a.hasRaw = crlf(r.ReadFile(v)), true
 	case "raw-bytes":
 		a.raw, a.hasRaw = r.ReadFile(v), true
-	case "hang", "reset", "close", "echo":
+	case "stderr":
+		a.stderr = v
+	case "records":
+		a.records, err = parseRecords(r.ReadFile(v))
+	case "hang", "reset", "close", "echo", "echo-connection":
 		a.mode = k
 	case "chunked":
 		a.chunked = true
 	case "keepalive":
 		a.noKeep = v == "off"
-	case "tls":
+	case "tls", "speaks", "deaf", "full":
 	default:
 		return backendUsage
 	}
@@ -207,8 +261,14 @@ func (b *backend) accept() {
 // stop closes the listener and every connection.
 func (b *backend) stop() {
 	b.mu.Lock()
+	if !b.stopped {
+		close(b.done)
+	}
 	b.stopped = true
 	b.ln.Close()
+	for _, c := range b.held {
+		c.Close()
+	}
 	for c := range b.conns {
 		c.Close()
 	}
@@ -224,9 +284,13 @@ func (b *backend) serve(c net.Conn) {
 		delete(b.conns, c)
 		b.mu.Unlock()
 	}()
+	if b.deaf {
+		<-b.done
+		return
+	}
 	r := bufio.NewReader(c)
 	for {
-		m, err := readRequest(r)
+		m, err := b.speaks.read(r)
 		if len(m.head) > 0 {
 			b.mu.Lock()
 			b.requests = append(b.requests, m)
@@ -282,64 +346,28 @@ func (b *backend) answer(c net.Conn, r *bufio.Reader, m *message) bool {
 			return false
 		}
 	case "echo":
-		a.body = string(m.head) + string(m.wire)
-		a.body = text([]byte(a.body))
+		a.body = text(slices.Concat(m.head, m.wire))
+	case "echo-connection":
+		a.body = connection(c)
 	}
-	if m.has("Expect", "100-continue") {
-		io.WriteString(c, "HTTP/1.1 100 Continue\r\n\r\n")
-		if m.readBody(r, m.bodyLength(0)) != nil {
-			return false
-		}
-	}
-	if a.hasRaw {
-		_, err := io.WriteString(c, a.raw)
-		return err == nil && a.mode != "close" && !a.noKeep
-	}
-	if up, ok := m.field("Upgrade"); ok && m.has("Connection", "upgrade") {
-		fmt.Fprintf(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: %s\r\n\r\n", up)
-		io.Copy(c, r)
-		return false
-	}
-	return a.write(c, m)
+	return b.speaks.write(c, r, &a, m)
 }
 
-// write writes the response and reports whether the connection goes on.
-func (a *answer) write(c net.Conn, m *message) bool {
-	var h strings.Builder
-	fmt.Fprintf(&h, "HTTP/1.1 %d %s\r\n", a.status, reason(a.status))
-	keep := m.keepsAlive() && !a.noKeep
-	hasLength := a.status < 200 || a.status == 204 || a.status == 304
-	for _, f := range a.headers {
-		h.WriteString(f + "\r\n")
-		if name, _, _ := strings.Cut(f, ":"); strings.EqualFold(name, "Content-Length") {
-			hasLength = true
-		}
+// connection tells what a backend knows of a connection.
+func connection(c net.Conn) string {
+	from, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+	out := "from=" + from + "\n"
+	t, ok := c.(*tls.Conn)
+	if !ok {
+		return out
 	}
-	body := a.body
-	switch {
-	case a.chunked:
-		h.WriteString("Transfer-Encoding: chunked\r\n")
-		body = fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(body), body)
-	case !hasLength:
-		fmt.Fprintf(&h, "Content-Length: %d\r\n", len(body))
+	s := t.ConnectionState()
+	client := ""
+	if len(s.PeerCertificates) > 0 {
+		client = s.PeerCertificates[0].Subject.String()
 	}
-	if !keep {
-		h.WriteString("Connection: close\r\n")
-	}
-	h.WriteString("\r\n")
-	if strings.HasPrefix(m.line(), "HEAD ") || a.status == 204 || a.status == 304 {
-		body = ""
-	}
-	var err error
-	if a.bodyDelay > 0 {
-		_, err = io.WriteString(c, h.String())
-		time.Sleep(a.bodyDelay)
-		h.Reset()
-	}
-	if err == nil {
-		_, err = io.WriteString(c, h.String()+body)
-	}
-	return err == nil && keep
+	return fmt.Sprintf("%sversion=%s\ncipher=%s\nname=%s\nclient=%s\nresumed=%v\n",
+		out, tls.VersionName(s.Version), tls.CipherSuiteName(s.CipherSuite), s.ServerName, client, s.DidResume)
 }
 
 // received prints the requests that a backend got, and forgets them.
@@ -401,21 +429,4 @@ func (b *backend) report(mode string) string {
 	}
 	b.requests = nil
 	return out.String()
-}
-
-// reason returns a reason phrase of the backends' own, to tell them from the server's.
-func reason(status int) string {
-	switch {
-	case status < 200:
-		return "Informational"
-	case status == 200:
-		return "OK"
-	case status < 300:
-		return "Success"
-	case status < 400:
-		return "Redirection"
-	case status < 500:
-		return "Client Error"
-	}
-	return "Server Error"
 }

@@ -12,15 +12,20 @@ import (
 	"syscall"
 )
 
-// message is an HTTP/1.x request or response as it was read.
+// message is an HTTP/1.x request or response as it was read, or a request of another protocol.
 type message struct {
-	head []byte // with its empty line
+	head []byte // with its empty line; of a request with parameters one NAME=VALUE a line
 	body []byte // decoded
 	wire []byte // the body as it was on the wire
+
+	params map[string]string // of a request that has parameters
 }
 
-// line returns the request or status line.
+// line returns the request or status line; of a request with parameters what makes one.
 func (m *message) line() string {
+	if m.params != nil {
+		return m.params["REQUEST_METHOD"] + " " + m.params["REQUEST_URI"] + " " + m.params["SERVER_PROTOCOL"]
+	}
 	line, _, _ := strings.Cut(string(m.head), "\n")
 	return strings.TrimSuffix(line, "\r")
 }

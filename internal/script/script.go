@@ -47,7 +47,7 @@ func (b Binary) condition(cond string) (bool, error) {
 	case "root":
 		return os.Getuid() == 0, nil
 	case "lua":
-		return !b.Oracle || luaModules("") != "", nil
+		return !b.Oracle || strings.Contains(loadModules([]byte("_by_lua")), "_lua_"), nil
 	case "ipv6":
 		l, err := net.Listen("tcp", "[::1]:0")
 		if err != nil {
@@ -62,6 +62,7 @@ func (b Binary) condition(cond string) (bool, error) {
 type run struct {
 	*testscript.TestScript
 	bin   Binary
+	kind  kind // of a shared script
 	tb    testing.TB
 	work  string
 	words *strings.Replacer // PORT1 -> 10001
@@ -94,7 +95,7 @@ func table() map[string]command {
 		"serve": serve, "quit": quit, "check": check, "signal": sendSignal, "reload": reload, "limpet": runVerb, "log": showLog, "allow": allow,
 		"backend": runBackend, "received": received, "dns": runDNS,
 		"request": request, "frames": frames, "connect": connect, "send": send, "recv": recv, "close": closeClient,
-		"edit": edit, "sleep": sleep, "cert": makeCert, "crl": makeCRL,
+		"edit": edit, "sleep": sleep, "cert": makeCert, "crl": makeCRL, "kinds": isFor,
 	}
 }
 
@@ -158,11 +159,16 @@ func setup(e *testscript.Env, dir string, bin Binary) error {
 	if err := os.MkdirAll(filepath.Join(e.WorkDir, "logs"), 0o777); err != nil {
 		return err
 	}
-	a, err := txtar.ParseFile(filepath.Join(dir, filepath.Base(tb.Name())+".txtar"))
+	name := filepath.Base(tb.Name())
+	a, err := txtar.ParseFile(filepath.Join(dir, name+".txtar"))
 	if err != nil {
 		return err
 	}
-	r := &run{bin: bin, tb: tb, work: e.WorkDir, backends: make(map[string]*backend), dns: make(map[string]*nameServer), clients: make(map[string]*client),
+	k, err := kindOf(dir, name)
+	if err != nil {
+		return err
+	}
+	r := &run{bin: bin, kind: k, tb: tb, work: e.WorkDir, backends: make(map[string]*backend), dns: make(map[string]*nameServer), clients: make(map[string]*client),
 		jars: make(map[string]jar), logSeen: make(map[string]int)}
 	e.Values[runKey{}] = r
 	e.Defer(r.end)

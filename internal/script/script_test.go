@@ -37,8 +37,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// binary returns the program under test: limpet, or what ORACLE names.
-func binary(t *testing.T) Binary {
+// underTest returns the program under test: limpet, or what ORACLE names.
+func underTest(t *testing.T) Binary {
 	t.Helper()
 	program.once.Do(func() { program.err = program.prepare() })
 	if program.err != nil {
@@ -83,14 +83,19 @@ func (p *tested) prepare() (err error) {
 }
 
 func TestDirectives(t *testing.T) {
-	testscript.Run(t, Params("../../testdata/directives", binary(t)))
+	testscript.Run(t, Params("../../testdata/directives", underTest(t)))
+}
+
+// TestRelay runs the scripts that are for several kinds of modules.
+func TestRelay(t *testing.T) {
+	testscript.Run(t, Shared(t, "../../testdata/relay", t.TempDir(), underTest(t)))
 }
 
 func TestScenarios(t *testing.T) {
-	testscript.Run(t, Params("../../testdata/scenarios", binary(t)))
+	testscript.Run(t, Params("../../testdata/scenarios", underTest(t)))
 }
 
 // TestCommands runs the scripts about the commands themselves, which need no server.
 func TestCommands(t *testing.T) {
-	testscript.Run(t, Params("testdata", binary(t)))
+	testscript.Run(t, Params("testdata", underTest(t)))
 }

@@ -115,7 +115,6 @@ var (
 	setsPid      = regexp.MustCompile(`(?m)^\s*pid\s+([^\s;]+)`)
 	setsDaemon   = regexp.MustCompile(`(?m)^\s*daemon\s`)
 	setsErrorLog = regexp.MustCompile(`(?m)^error_log\s`)
-	usesLua      = regexp.MustCompile(`_by_lua|\blua_`)
 )
 
 // globals returns what -g must say, because the file doesn't.
@@ -141,34 +140,44 @@ func (r *run) globals(text []byte, own bool) string {
 	return strings.Join(g, " ")
 }
 
-// modules returns nginx's load_module directives when a file of the script needs Lua.
+// modules returns nginx's load_module directives for what the files of the script use.
 func (r *run) modules() string {
-	need := false
+	var all []byte
 	filepath.WalkDir(r.work, func(path string, d os.DirEntry, err error) error {
-		if err == nil && d.Type().IsRegular() && !need {
+		if err == nil && d.Type().IsRegular() {
 			text, _ := os.ReadFile(path)
-			need = usesLua.Match(text)
+			all = append(append(all, text...), '\n')
 		}
 		return nil
 	})
-	if !need {
-		return ""
-	}
-	return luaModules("")
+	return loadModules(all)
 }
 
-// luaModules returns the directives that load nginx's Lua module, "" where it isn't installed.
-func luaModules(dir string) string {
-	if dir == "" {
-		dir = "/usr/lib/nginx/modules"
+// module is a module of nginx that is loaded where a configuration uses it.
+type module struct {
+	uses *regexp.Regexp
+	file string
+}
+
+// modulesOfNginx returns the modules in the order in which nginx wants them.
+func modulesOfNginx() []module {
+	lua := regexp.MustCompile(`_by_lua|\blua_`)
+	return []module{
+		{lua, "ndk_http_module.so"},
+		{lua, "ngx_http_lua_module.so"},
+		{regexp.MustCompile(`\bmore_(set|clear)_`), "ngx_http_headers_more_filter_module.so"},
 	}
+}
+
+// loadModules returns the directives that load what a text uses, without those that aren't installed.
+func loadModules(text []byte) string {
 	var g []string
-	for _, m := range []string{"ndk_http_module.so", "ngx_http_lua_module.so"} {
-		path := filepath.Join(dir, m)
-		if _, err := os.Stat(path); err != nil {
-			return ""
+	for _, m := range modulesOfNginx() {
+		if path := filepath.Join("/usr/lib/nginx/modules", m.file); m.uses.Match(text) {
+			if _, err := os.Stat(path); err == nil {
+				g = append(g, "load_module "+path+";")
+			}
 		}
-		g = append(g, "load_module "+path+";")
 	}
 	return strings.Join(g, " ")
 }
@@ -213,7 +222,7 @@ func (r *run) wrap(file, wrapped string) (string, error) {
 	if err != nil {
 		return "", usageError(err.Error())
 	}
-	http := []string{"include " + file + ";"}
+	http := append([]string{"include " + file + ";"}, r.kind.passed()...)
 	if r.bin.Oracle {
 		if !regexp.MustCompile(`(?m)^\s*access_log\s`).Match(text) {
 			http = append(http, "access_log "+filepath.Join(r.work, "logs/access.log")+";")

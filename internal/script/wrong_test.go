@@ -97,11 +97,11 @@ func TestWrongConfigurations(t *testing.T) {
 func (c *chunk) check(t *testing.T) {
 	got := testConfiguration(t, c.text)
 	want := &c.want
-	if binary(t).Oracle && c.oracle != nil {
+	if underTest(t).Oracle && c.oracle != nil {
 		want = &c.oracle
 	}
 	switch update := os.Getenv("UPDATE") != ""; {
-	case update && binary(t).Oracle:
+	case update && underTest(t).Oracle:
 		*want = got
 		return
 	case update && !slices.Equal(got, *want):
@@ -134,10 +134,10 @@ func testConfiguration(t *testing.T, text string) []string {
 		}
 	}
 	argv := []string{"-t", "-p", dir, "-c", filepath.Join(dir, "nginx.conf"), "-e", filepath.Join(dir, "check.log")}
-	if binary(t).Oracle && usesLua.MatchString(text) {
-		argv = append(argv, "-g", luaModules(""))
+	if g := loadModules([]byte(text)); underTest(t).Oracle && g != "" {
+		argv = append(argv, "-g", g)
 	}
-	cmd := exec.Command(binary(t).Path, argv...)
+	cmd := exec.Command(underTest(t).Path, argv...)
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
 	var got []string

@@ -10,14 +10,17 @@ import (
 	"limpet/internal/charset"
 	"limpet/internal/corevars"
 	"limpet/internal/drain"
+	"limpet/internal/fastcgi"
 	"limpet/internal/gunzip"
 	"limpet/internal/gzip"
 	"limpet/internal/headers"
+	"limpet/internal/headersmore"
 	"limpet/internal/http2"
 	"limpet/internal/limit"
 	"limpet/internal/location"
 	"limpet/internal/lua"
 	"limpet/internal/maps"
+	"limpet/internal/memcached"
 	"limpet/internal/metrics"
 	"limpet/internal/mirror"
 	"limpet/internal/ngx"
@@ -26,6 +29,7 @@ import (
 	"limpet/internal/referer"
 	"limpet/internal/relay"
 	"limpet/internal/rewrite"
+	"limpet/internal/scgi"
 	"limpet/internal/securelink"
 	"limpet/internal/ssi"
 	"limpet/internal/static"
@@ -34,6 +38,7 @@ import (
 	"limpet/internal/tlsconf"
 	"limpet/internal/unsupported"
 	"limpet/internal/userid"
+	"limpet/internal/uwsgi"
 	"limpet/sticky"
 	"limpet/upstream"
 )
@@ -58,6 +63,10 @@ func (opt *Options) modules() []ngx.Module {
 		metrics.Module(opt.Admin != ""),
 		relay.Module(),
 		proxy.Module(),
+		fastcgi.Module(),
+		uwsgi.Module(),
+		scgi.Module(),
+		memcached.Module(),
 		realip.Module(),
 		limit.Module(),
 		access.Module(),
@@ -74,6 +83,7 @@ func (opt *Options) modules() []ngx.Module {
 		mirror.Module(),
 		// from here on nginx's order of header filters
 		static.NotModified(),
+		headersmore.Module(),
 		headers.Module(),
 		userid.Module(),
 		gunzip.Module(),

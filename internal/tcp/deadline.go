@@ -28,14 +28,19 @@ var epoch = time.Now()
 func now() moment { return time.Since(epoch) }
 
 // longAgo is a deadline that ends every wait at once.
-var longAgo = time.Unix(1, 0)
+const longAgo moment = 1
 
-// setDeadline sets the deadline of what is waited at.
-func (s *side) setDeadline(t time.Time) error {
-	if s.gate != nil {
-		return s.gate.setDeadline(t)
+// setDeadline sets the deadline of what is waited at; zero: never.
+func (s *side) setDeadline(at moment) error {
+	switch {
+	case s.gate != nil:
+		return s.gate.setDeadline(at)
+	case at == 0:
+		return s.set(time.Time{})
+	case at == longAgo:
+		return s.set(time.Unix(1, 0)) // in any clock, also one that a test bends
 	}
-	return s.set(t)
+	return s.set(epoch.Add(at))
 }
 
 // begin starts an operation. The clock is looked at only once it has to wait.
@@ -71,10 +76,7 @@ func (c *Conn) rearm(s *side) error {
 		return s.stopped
 	}
 	s.at = s.due
-	if s.due == 0 {
-		return s.setDeadline(time.Time{})
-	}
-	return s.setDeadline(epoch.Add(s.due))
+	return s.setDeadline(s.due)
 }
 
 // late judges the error of a wait: nil to go on, when the deadline was earlier than due.

@@ -1,6 +1,7 @@
 package tcp
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"os"
 	"sync/atomic"
@@ -19,6 +20,10 @@ type DialOptions struct {
 	RcvBuf      int
 	KeepAlive   bool
 	Transparent bool // LocalAddr may be another machine's
+	// To, unless nil, is what network and addr stand for, by ParseAddress, so that they aren't parsed each time.
+	To *Address
+	// Delay leaves TCP_NODELAY unset, for who waits for an answer between writes.
+	Delay bool
 	// Opened, unless nil, is handed the connection before the wait for the other end, so that somebody can Guard or Abort it.
 	// After an error of Dial it is closed.
 	Opened func(*Conn)
@@ -42,10 +47,15 @@ func (p *Poller) Dial(network, addr string, opt DialOptions) (*Conn, error) {
 }
 
 func (p *Poller) dial(network, addr string, opt DialOptions) (*Conn, error) {
-	sa, family, remote, err := dialAddr(network, addr)
-	if err != nil {
-		return nil, err
+	to := opt.To
+	if to == nil {
+		var own Address
+		if err := own.parse(network, addr); err != nil {
+			return nil, err
+		}
+		to = &own
 	}
+	family := to.family
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
@@ -54,12 +64,12 @@ func (p *Poller) dial(network, addr string, opt DialOptions) (*Conn, error) {
 		unix.Close(fd)
 		return nil, err
 	}
-	err = unix.Connect(fd, sa)
+	err = to.connect(fd)
 	if err != nil && err != unix.EINPROGRESS && err != unix.EINTR {
 		unix.Close(fd)
 		return nil, os.NewSyscallError("connect", err)
 	}
-	c, e := p.conn(fd, remote)
+	c, e := p.conn(fd, to.remote)
 	if e != nil {
 		return nil, e
 	}
@@ -83,17 +93,54 @@ func (p *Poller) dial(network, addr string, opt DialOptions) (*Conn, error) {
 	return c, nil
 }
 
-// dialAddr parses a literal address.
-func dialAddr(network, addr string) (unix.Sockaddr, int, netip.AddrPort, error) {
+// Address is a literal address, ready for connecting. It is read-only.
+type Address struct {
+	family int
+	path   string // of a unix socket
+	remote netip.AddrPort
+	raw    unix.RawSockaddrInet6 // has room for IPv4, too
+	length uintptr               // of raw
+}
+
+// ParseAddress reads what Dial takes.
+func ParseAddress(network, addr string) (*Address, error) {
+	a := new(Address)
+	return a, a.parse(network, addr)
+}
+
+// parse sets a zero address.
+func (a *Address) parse(network, addr string) error {
 	if network == "unix" {
-		return &unix.SockaddrUnix{Name: addr}, unix.AF_UNIX, netip.AddrPort{}, nil
+		a.family, a.path = unix.AF_UNIX, addr
+		return nil
 	}
 	ap, err := netip.ParseAddrPort(addr)
 	if err != nil {
-		return nil, 0, ap, err
+		return err
 	}
-	sa, family := sockaddr(ap)
-	return sa, family, ap, nil
+	a.remote = ap
+	var port uint16
+	binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(&port))[:], ap.Port())
+	if ap.Addr().Is4() {
+		a.family, a.length = unix.AF_INET, unix.SizeofSockaddrInet4
+		*(*unix.RawSockaddrInet4)(unsafe.Pointer(&a.raw)) = unix.RawSockaddrInet4{Family: unix.AF_INET, Port: port, Addr: ap.Addr().As4()}
+		return nil
+	}
+	a.family, a.length = unix.AF_INET6, unix.SizeofSockaddrInet6
+	a.raw = unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: port, Addr: ap.Addr().As16()}
+	return nil
+}
+
+// connect begins to connect a socket; the error is the system's, EINPROGRESS or EINTR when it goes on.
+func (a *Address) connect(fd int) error {
+	if a.family == unix.AF_UNIX {
+		return unix.Connect(fd, &unix.SockaddrUnix{Name: a.path})
+	}
+	_, _, e := syscall.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&a.raw)), a.length)
+	if e != 0 {
+		return e
+	}
+	return nil
 }
 
 // sockaddr is the system's form of an address, and its family.
@@ -110,7 +157,7 @@ func (opt *DialOptions) apply(fd, family int) error {
 		return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, level, name, value))
 	}
 	var errs [6]error
-	if family != unix.AF_UNIX {
+	if family != unix.AF_UNIX && !opt.Delay {
 		errs[0] = set(unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	}
 	if opt.SndBuf > 0 {

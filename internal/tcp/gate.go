@@ -5,20 +5,22 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // gate is where one goroutine waits for one direction of a socket.
 type gate struct {
 	state atomic.Uint32
-	wake  chan struct{} // has room for one
+	wake  chan struct{} // has room for one; made at the first wait
 	// over says that no wait is possible: the deadline has passed, or the socket is closed.
 	over atomic.Bool
 
-	mu       sync.Mutex // guards what follows
-	err      error      // for good
-	deadline time.Time
-	timer    *time.Timer // calls expire
+	// due is the deadline in the poller's table, a moment, or 0. Operations alone set it, as the place is another
+	// socket's once the descriptor was closed.
+	due   *atomic.Int64
+	table *deadlines
+
+	mu  sync.Mutex // guards what follows, and changes of due and over
+	err error      // for good
 }
 
 // The states of a gate.
@@ -28,8 +30,6 @@ const (
 	gateWaiting        // somebody waits
 )
 
-func (g *gate) init() { g.wake = make(chan struct{}, 1) }
-
 // ready says whether the next wait returns at once.
 func (g *gate) ready() bool { return g.state.Load() == gateReady }
 
@@ -38,6 +38,9 @@ func (g *gate) ready() bool { return g.state.Load() == gateReady }
 func (g *gate) wait() error {
 	if g.over.Load() {
 		return g.why()
+	}
+	if g.wake == nil {
+		g.wake = make(chan struct{}, 1)
 	}
 	if !g.state.CompareAndSwap(gateIdle, gateWaiting) {
 		g.state.Store(gateIdle) // it was ready: nobody else waits
@@ -94,50 +97,36 @@ func (g *gate) end(err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.err = err
-	if g.timer != nil {
-		g.timer.Stop()
-	}
 	g.over.Store(true)
 	g.kick()
 }
 
-// setDeadline has waits fail from t on; zero: never.
-func (g *gate) setDeadline(t time.Time) error {
+// setDeadline has waits fail from a moment on, at most grain later; zero: never; longAgo: at once.
+func (g *gate) setDeadline(at moment) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.err != nil {
 		return net.ErrClosed
 	}
-	g.deadline = t
-	if t.IsZero() {
-		g.over.Store(false)
-		if g.timer != nil {
-			g.timer.Stop()
-		}
-		return nil
-	}
-	d := time.Until(t)
-	if d <= 0 {
+	if at == longAgo {
 		g.over.Store(true)
 		g.kick()
 		return nil
 	}
 	g.over.Store(false)
-	if g.timer == nil {
-		g.timer = time.AfterFunc(d, g.expire)
-	} else {
-		g.timer.Reset(d)
+	g.due.Store(int64(at))
+	if at != 0 {
+		g.table.expect(at)
 	}
 	return nil
 }
 
-// expire is the timer's call, which may come late, when the deadline has been moved.
-func (g *gate) expire() {
+// expire has waits fail when the deadline, which is due, is still the gate's. The poller's mu is held.
+func (g *gate) expire(due int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.err != nil || g.deadline.IsZero() || time.Now().Before(g.deadline) {
-		return
+	if g.err == nil && g.due.CompareAndSwap(due, 0) {
+		g.over.Store(true)
+		g.kick()
 	}
-	g.over.Store(true)
-	g.kick()
 }

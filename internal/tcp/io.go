@@ -225,8 +225,8 @@ func (c *Conn) spliceIn(fd uintptr) (int, syscall.Errno) {
 func (c *Conn) readMethod(p []byte) (int, error) {
 	in := &c.in
 	if in.try {
-		in.side.at = 1 // long ago
-		c.nc.SetReadDeadline(longAgo)
+		in.side.at = longAgo
+		in.side.setDeadline(longAgo)
 		n, err := c.nc.Read(p)
 		if err != nil && isDeadline(err) {
 			err = ErrWouldBlock

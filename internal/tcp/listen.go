@@ -40,10 +40,23 @@ type Listener struct {
 	closed atomic.Bool
 }
 
+// listenAddr parses a literal address.
+func listenAddr(network, addr string) (unix.Sockaddr, int, error) {
+	if network == "unix" {
+		return &unix.SockaddrUnix{Name: addr}, unix.AF_UNIX, nil
+	}
+	ap, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return nil, 0, err
+	}
+	sa, family := sockaddr(ap)
+	return sa, family, nil
+}
+
 // Listen listens on a literal address, ip:port for "tcp", a path for "unix". Errors are the system's, in an
 // *os.SyscallError with the name of the call (`bind`, `listen`, `socket`, `setsockopt`).
 func Listen(network, addr string, opt ListenOptions) (*Listener, error) {
-	sa, family, _, err := dialAddr(network, addr)
+	sa, family, err := listenAddr(network, addr)
 	if err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ type Poller struct {
 	fd   int
 	file *os.File
 	done chan struct{}
+	due  deadlines
 
 	mu     sync.Mutex
 	table  []*socket // by descriptor
@@ -39,19 +40,31 @@ func NewPoller() (*Poller, error) {
 		return nil, err
 	}
 	p := &Poller{fd: fd, file: os.NewFile(uintptr(fd), "poller"), done: make(chan struct{})}
+	p.due.init()
 	raw, err := p.file.SyscallConn()
 	if err != nil {
 		p.file.Close()
 		return nil, err
 	}
 	go p.run(raw)
+	go p.expire()
 	return p, nil
 }
 
-// Close stops the poller and waits for its goroutine. Who waits on a connection waits until its timeout from then on.
+// Close stops the poller and waits for its goroutines. Whoever waits on a connection, or goes on to, gets net.ErrClosed.
 func (p *Poller) Close() error {
 	err := p.file.Close()
 	<-p.done
+	close(p.due.stop)
+	<-p.due.stopped
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.table {
+		if s != nil {
+			s.in.end(net.ErrClosed)
+			s.out.end(net.ErrClosed)
+		}
+	}
 	return err
 }
 
@@ -127,8 +140,7 @@ const closing = 1 << 32
 // register makes s the socket of a descriptor, which is closed with it, or in an error.
 func (p *Poller) register(s *socket, fd int) error {
 	s.fd, s.poller = fd, p
-	s.in.init()
-	s.out.init()
+	s.in.table, s.out.table = &p.due, &p.due
 	p.mu.Lock()
 	p.serial++
 	s.serial = p.serial
@@ -136,6 +148,7 @@ func (p *Poller) register(s *socket, fd int) error {
 		p.table = append(p.table, make([]*socket, max(64, len(p.table)))...)
 	}
 	p.table[fd] = s
+	s.in.due, s.out.due = p.due.place(fd)
 	p.mu.Unlock()
 	ev := unix.EpollEvent{
 		Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET&(1<<32-1),
@@ -207,6 +220,8 @@ func (s *socket) Close() error {
 func (s *socket) free() {
 	s.poller.mu.Lock()
 	s.poller.table[s.fd] = nil
+	s.in.due.Store(0)
+	s.out.due.Store(0)
 	s.onGone = nil
 	s.poller.mu.Unlock()
 	syscall.RawSyscall(unix.SYS_CLOSE, uintptr(s.fd), 0, 0) // it waits for nothing

@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -30,14 +31,13 @@ func TestCloseEndsWaits(t *testing.T) {
 
 // The word of the poller that comes together with a deadline, or before it, isn't lost.
 func TestReadinessOutlivesADeadline(t *testing.T) {
-	var g gate
-	g.init()
+	g := gate{due: new(atomic.Int64)}
 	g.notify()
 	g.setDeadline(longAgo)
 	if err := g.wait(); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("wait behind the deadline: %v", err)
 	}
-	g.setDeadline(time.Time{})
+	g.setDeadline(0)
 	if err := g.wait(); err != nil {
 		t.Errorf("wait for what was told before: %v", err)
 	}
@@ -50,7 +50,7 @@ func TestReadinessOutlivesADeadline(t *testing.T) {
 		close(both)
 		err := g.wait()
 		done.Wait()
-		g.setDeadline(time.Time{})
+		g.setDeadline(0)
 		if err != nil {
 			if err := g.wait(); err != nil {
 				t.Fatalf("the word was lost: %v", err)
@@ -62,14 +62,14 @@ func TestReadinessOutlivesADeadline(t *testing.T) {
 
 // A deadline that is moved while it passes ends no wait for good.
 func TestMovedDeadlineHolds(t *testing.T) {
-	var g gate
-	g.init()
-	begun := time.Now()
-	g.setDeadline(begun.Add(time.Millisecond))
-	time.Sleep(2 * time.Millisecond) // the timer has run, or is about to
-	g.setDeadline(begun.Add(50 * time.Millisecond))
-	if err := g.wait(); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(begun) < 50*time.Millisecond {
-		t.Errorf("wait: %v after %v", err, time.Since(begun))
+	c, _ := pair(t, "tcp")
+	g := &c.sock.in
+	begun := now()
+	g.setDeadline(begun + time.Millisecond)
+	time.Sleep(grain) // it has passed, or is about to
+	g.setDeadline(begun + 50*time.Millisecond)
+	if err := g.wait(); !errors.Is(err, os.ErrDeadlineExceeded) || now()-begun < 50*time.Millisecond {
+		t.Errorf("wait: %v after %v", err, now()-begun)
 	}
 }
 
@@ -177,5 +177,71 @@ func TestKeptConnectionIsKnownToBeFresh(t *testing.T) {
 		if err := exchange(); err != c.want {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+func TestClosedPollerEndsWaits(t *testing.T) {
+	p, err := NewPoller()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := Listen("tcp", "127.0.0.1:0", ListenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c, err := p.Dial("tcp", l.Addr().String(), DialOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	time.AfterFunc(10*time.Millisecond, func() { p.Close() })
+	c.SetReadTimeout(time.Hour)
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
+		t.Error(err)
+	}
+}
+
+// A deadline that is sooner than all others is kept, and so are those behind it.
+func TestDeadlinesPassInAnyOrder(t *testing.T) {
+	p := poller(t)
+	l, err := Listen("tcp", "127.0.0.1:0", ListenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var done sync.WaitGroup
+	for _, ms := range []time.Duration{400, 200, 40, 80, 20, 300, 0, 41} {
+		c, err := p.Dial("tcp", l.Addr().String(), DialOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		done.Go(func() {
+			defer c.Close()
+			timeout := ms*time.Millisecond + 1
+			begun := time.Now()
+			c.SetReadTimeout(timeout)
+			_, err := c.Read(make([]byte, 1))
+			if past := time.Since(begun); err != ErrTimeout || past < timeout {
+				t.Errorf("%v: %v after %v", timeout, err, past)
+			}
+		})
+		time.Sleep(5 * time.Millisecond)
+	}
+	done.Wait()
+}
+
+// BenchmarkDeadlines is a look at the deadlines of 100,000 sockets.
+func BenchmarkDeadlines(b *testing.B) {
+	var p Poller
+	p.due.init()
+	for fd := range 100000 {
+		in, out := p.due.place(fd)
+		in.Store(never - 1)
+		out.Store(never - 2)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		p.expireDue(now())
 	}
 }

@@ -85,6 +85,15 @@ func (c *Conn) Await(done <-chan struct{}, d time.Duration) error {
 	return c.gone()
 }
 
+// Waiter returns a Conn without a stream, for Await, Sleep and Close alone: what waits on a client's behalf while there
+// is no connection to guard is ended by Guard, Hangup and Abort through it.
+func Waiter() *Conn {
+	c := new(Conn)
+	never := func(time.Time) error { return nil }
+	c.in.side.set, c.out.side.set = never, never
+	return c
+}
+
 // gone returns why nobody should wait for the peer. c.mu is held.
 func (c *Conn) gone() error {
 	if c.interrupted == nil && c.hungup {

@@ -1,9 +1,9 @@
 // Package unsupported keeps what --unsupported=warn skips from opening a hole. A
-// location whose requests a missing module would answer (fastcgi_pass and its kin)
+// location whose requests a missing module would answer (js_content, perl and their kin)
 // answers 501 rather than with the files that happen to lie there, what keeps
 // clients out is refused all the same, and the variables of missing modules are
 // empty. It is in no configuration without that option.
-// https://nginx.org/en/docs/http/ngx_http_fastcgi_module.html
+// https://nginx.org/en/docs/http/ngx_http_perl_module.html
 package unsupported
 
 import (
@@ -49,10 +49,10 @@ func refuseGuard(s *nginxconf.Setting) error {
 // and that limpet doesn't do.
 func Handlers() []string {
 	return []string{"api", "drizzle_pass", "dubbo_pass", "dyups_interface", "echo", "echo_duplicate", "echo_exec", "echo_location", "echo_location_async",
-		"echo_request_body", "echo_subrequest", "echo_subrequest_async", "fastcgi_pass", "grpc_pass", "js_content", "memc_pass", "memcached_pass",
+		"echo_request_body", "echo_subrequest", "echo_subrequest_async", "grpc_pass", "js_content", "memc_pass",
 		"nchan_publisher", "nchan_subscriber", "perl", "postgres_pass", "prometheus", "push_stream_publisher", "push_stream_subscriber", "redis2_pass",
-		"redis_pass", "report_uploads", "req_status_show", "rtmp_control", "rtmp_stat", "scgi_pass", "tfs_pass", "tunnel_pass", "upload_pass",
-		"upstream_show", "uwsgi_pass", "vhost_traffic_status_display"}
+		"redis_pass", "report_uploads", "req_status_show", "rtmp_control", "rtmp_stat", "tfs_pass", "tunnel_pass", "upload_pass",
+		"upstream_show", "vhost_traffic_status_display"}
 }
 
 // Guards returns the directives that keep requests out and that limpet doesn't do.
@@ -98,7 +98,7 @@ func missing(others []ngx.Module) []ngx.Variable {
 		}
 	}
 	var list []ngx.Variable
-	for _, name := range []string{"ancient_browser", "fastcgi_path_info", "fastcgi_script_name", "geoip_city", "geoip_city_country_code",
+	for _, name := range []string{"ancient_browser", "geoip_city", "geoip_city_country_code",
 		"geoip_country_code", "geoip_country_code3", "geoip_country_name", "geoip_latitude", "geoip_longitude", "geoip_region", "http2", "http3",
 		"modern_browser", "msie", "slice_range", "upstream_cache_last_modified", "upstream_cache_status"} {
 		if defined[name] {

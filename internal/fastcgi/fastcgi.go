@@ -1,0 +1,88 @@
+package fastcgi
+
+import (
+	"limpet/internal/ngx"
+	"limpet/internal/relay"
+	"limpet/nginxconf"
+)
+
+// kind is the FastCGI module's.
+func kind() *relay.Kind {
+	return &relay.Kind{
+		Name: "fastcgi", Schemes: []relay.Scheme{{Shown: "fastcgi://"}}, Value: relay.HostParam,
+		Next:   relay.WordsBut(relay.HTTPWords(), "http_502", "http_504"),
+		Stale:  relay.WordsBut(relay.HTTPWords(), "http_502", "http_504", "non_idempotent"),
+		Hidden: []string{"Status", "X-Accel-Expires", "X-Accel-Redirect", "X-Accel-Limit-Rate", "X-Accel-Buffering", "X-Accel-Charset"},
+		Conf:   func(lv *nginxconf.Level) *relay.Conf { return &nginxconf.Of[*Conf](lv).Conf },
+	}
+}
+
+// Module returns the FastCGI module.
+func Module() ngx.Module {
+	k := kind()
+	return ngx.Module{
+		Name: "fastcgi", Conf: func() nginxconf.Settings { return new(Conf) }, Vars: Vars, Config: k.Caches,
+		Scope: func(b *ngx.Build, s *ngx.Scope) error {
+			target := k.Target(s)
+			if target == nil {
+				return nil
+			}
+			return relay.Handle(b, s, target, relay.Place{Kind: k, Protocol: newPlace(nginxconf.Of[*Conf](s.Level), target.Value), Chunks: true})
+		},
+	}
+}
+
+// place is FastCGI as one place speaks it.
+type place struct {
+	conf         *Conf
+	params, kept *relay.Params // kept: of requests whose answers may be kept
+}
+
+func newPlace(c *Conf, host ngx.Text) *place {
+	p := &place{conf: c, params: relay.NewParams(c.Param.V, &c.Conf, host, false)}
+	if c.Cached.On() {
+		p.kept = relay.NewParams(c.Param.V, &c.Conf, host, true)
+	}
+	return p
+}
+
+// state is what a request keeps of the protocol.
+type state struct {
+	pairs []relay.Pair
+	// Of the record at hand:
+	kind    byte
+	left    int // of its content
+	padding int
+	// ready is how many bytes at x.In[x.Rd:] are of the body without framing: they came with the head.
+	ready int
+	rest  int64 // of a body with Content-Length; -1: not known
+	// mayLack says that the body may be missing although Content-Length says otherwise: the answer is one to HEAD.
+	mayLack bool
+	over    bool // the stream of the answer has ended
+	// stderr is what came of standard error and wasn't logged yet; caught that fastcgi_catch_stderr wants the answer away.
+	stderr []byte
+	caught bool
+}
+
+// NewState implements relay.Protocol.
+func (p *place) NewState() any { return new(state) }
+
+// Send implements relay.Protocol.
+func (p *place) Send(x *relay.Exchange) relay.Failure {
+	s := x.State.(*state)
+	*s = state{pairs: s.pairs, stderr: s.stderr[:0]}
+	return x.SendFramed()
+}
+
+// ReadHead implements relay.Protocol.
+func (p *place) ReadHead(x *relay.Exchange) relay.Failure {
+	if fail := x.AwaitHead(); fail.Class != 0 {
+		return fail
+	}
+	s := x.State.(*state)
+	s.rest, s.mayLack = x.Length, string(x.R.Method) == "HEAD"
+	x.NoBody = x.Bodiless()
+	x.Framed = true
+	x.Keep = p.conf.KeepConn.V && !x.Cut
+	return relay.Failure{}
+}
