@@ -139,19 +139,19 @@ func TestHTTP2SlowClientFreesPeer(t *testing.T) {
 				http.ReadRequest(in)
 				io.WriteString(up, "HTTP/1.1 204 No Content\r\n\r\n")
 			}()
-			others := accept(ln, "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-			refused := true
-			for id := uint32(3); refused; id += 2 { // 202 by others as long as the connection isn't free
+			endOthers := accept(ln, "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+			busy := true
+			for id := uint32(3); busy; id += 2 { // 202 by others as long as the connection isn't free
 				askFor(fr, id, "/next", http2.PriorityParam{})
 				awaitFrame(t, fr, func(f http2.Frame) bool {
 					h, ok := f.(*http2.HeadersFrame)
 					if ok {
-						refused = h.HeaderBlockFragment()[0] != 0x89 // 204
+						busy = h.HeaderBlockFragment()[0] != 0x89 // 204
 					}
 					return ok
 				})
 			}
-			others()
+			endOthers()
 		} else {
 			select {
 			case <-sent:
