@@ -3,7 +3,8 @@
 // It stands for nginx's ngx_http_fastcgi_module.
 // https://nginx.org/en/docs/http/ngx_http_fastcgi_module.html
 //
-// What differs from nginx: parameters of more than 64 KiB together go out in several records, where nginx answers 500.
+// What differs from nginx: parameters of more than 64 KiB together go out in several records, where nginx answers 500. An
+// answer whose connection ends without the record that ends answers is cut for the client, too; nginx takes it for whole.
 // Not done: fastcgi_cache_purge, which is NGINX Plus's; it is refused by name.
 package fastcgi
 

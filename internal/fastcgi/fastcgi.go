@@ -77,6 +77,7 @@ func (p *place) Send(x *relay.Exchange) relay.Failure {
 // ReadHead implements relay.Protocol.
 func (p *place) ReadHead(x *relay.Exchange) relay.Failure {
 	if fail := x.AwaitHead(); fail.Class != 0 {
+		p.flush(x, relay.WhileHead) // of a record that was cut
 		return fail
 	}
 	s := x.State.(*state)

@@ -75,9 +75,7 @@ const onceOnly uint64 = 1<<ngx.HeaderContentType | 1<<ngx.HeaderDate | 1<<ngx.He
 func (x *Exchange) AwaitHead() Failure {
 	limit := int(x.H.conf.BufferSize.V)
 	for {
-		x.R.UpHead.Reset()
-		x.Fields, x.Reason = Fields{}, nil
-		x.Length = -1
+		x.ResetHead()
 		done, fail := x.H.Protocol.ParseHead(x)
 		if done || fail.Class != 0 {
 			return fail
@@ -89,6 +87,13 @@ func (x *Exchange) AwaitHead() Failure {
 			return fail
 		}
 	}
+}
+
+// ResetHead forgets what of a head was parsed, to parse it anew.
+func (x *Exchange) ResetHead() {
+	x.R.UpHead.Reset()
+	x.Fields, x.Reason = Fields{}, nil
+	x.Length = -1
 }
 
 func (x *Exchange) tooBig() Failure {
