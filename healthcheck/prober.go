@@ -351,6 +351,9 @@ func (p *prober) probe(x *exchange, t *target) bool {
 		return false
 	}
 	if !t.wanted() {
+		if c.log.Debugging(errlog.DebugHTTP) {
+			t.debugf("not asked: its requests tell enough")
+		}
 		return true
 	}
 	start := time.Now()
@@ -376,6 +379,10 @@ func (p *prober) probe(x *exchange, t *target) bool {
 		p.apply(t)
 	}
 	p.mu.Unlock()
+	if c.log.Debugging(errlog.DebugHTTP) {
+		t.debugf("passed: %t, result: %s, error: %v, %d in a row, rise: %d, fall: %d, down: %t, took %s",
+			ok, x.result, x.err, n, c.Rise, c.Fall, m.down.Load(), took)
+	}
 	if !ok {
 		c.words.failed(c, t, x, was)
 	}
@@ -383,6 +390,11 @@ func (p *prober) probe(x *exchange, t *target) bool {
 		c.words.flipped(c, t, x, !ok, n)
 	}
 	return true
+}
+
+// debugf writes a debug line about the target; whoever calls it has asked the check's log.
+func (t *target) debugf(format string, args ...any) {
+	t.check.log.Debugf(errlog.DebugHTTP, 0, "health check of %s: "+format, append([]any{t.name()}, args...)...)
 }
 
 // wanted reports whether the check asks the target at all this time.

@@ -204,6 +204,9 @@ func (l *learner) learn(s *upstream.Session, at int) {
 			return
 		}
 	}
+	if s.Request.Debugging() {
+		s.Request.Debugf(`sticky: session "%s" is of "%s", may begin: %t`, id, l.sids[at], create)
+	}
 	if l.zone.put(id, l.sids[at], tick(), l.life, create) {
 		s.Request.Warnf(`could not allocate node in sticky session zone "%s", expiring least recently used session`, l.spec.zone)
 	}

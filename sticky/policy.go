@@ -64,8 +64,14 @@ const (
 
 // Begun implements upstream.Sticky.
 func (p *Policy) Begun(s *upstream.Session) {
+	if s.Request.Debugging() {
+		p.debugSource(s)
+	}
 	w, sp := p.read.wish(s)
 	s.Mark = w
+	if s.Request.Debugging() {
+		debugWish(s, w, sp)
+	}
 	if sp < NumSpellings {
 		p.stats.see(s.Request, sp)
 	}
@@ -78,6 +84,9 @@ func (p *Policy) Choose(s *upstream.Session) *upstream.Peer {
 	s.Refusal = 0
 	if p.refuses(s, w) {
 		s.Refusal = 502
+		if peer == nil && s.Request.Debugging() {
+			s.Request.Debugf("sticky: refused, its peer can't be asked and no other may be")
+		}
 	}
 	return peer
 }
@@ -134,6 +143,9 @@ func (p *Policy) Chosen(s *upstream.Session, q *upstream.Peer) {
 	if p.write != nil {
 		a = p.write.chosen(s, at, fresh)
 	}
+	if s.Request.Debugging() {
+		debugChosen(s, w, q, reason, a)
+	}
 	p.record(s, reason, a)
 	p.clients[at].see(p.stats, s.Request)
 }
@@ -161,6 +173,9 @@ func (p *Policy) Answered(s *upstream.Session, q *upstream.Peer) {
 		return
 	}
 	a := p.write.answered(s, at, w.fresh && w.names(q))
+	if a != untouched && s.Request.Debugging() {
+		s.Request.Debugf("sticky: peer %s, cookie in the answer: %c", q.Name, a.letter())
+	}
 	d, ok := s.Request.Sticky.(*decision)
 	switch {
 	case !ok || a == untouched || d.answer == a:

@@ -47,6 +47,10 @@ func (h *keyHash) Pick(s *Session, peers []*Peer, now int64) *Peer {
 	if len(key) == 0 {
 		return roundRobin{}.Pick(s, peers, now)
 	}
+	if s.debugging() {
+		s.Request.Debugf(`upstream hash key:"%s"`, key)
+		s.Request.Debugf("get hash peer, try: %d", s.Tries)
+	}
 	for s.Probes <= maxProbes {
 		crc := uint32(0)
 		if s.Rehash > 0 {
@@ -57,6 +61,9 @@ func (h *keyHash) Pick(s *Session, peers []*Peer, now int64) *Peer {
 		s.Hash += crc >> 16 & 0x7fff
 		s.Rehash++
 		p := atWeight(peers, int(s.Hash)%h.weight)
+		if s.debugging() {
+			s.Request.Debugf("get hash peer, value:%d, peer:%s", s.Hash, p.Name)
+		}
 		if s.MayNew(p, now) {
 			p.Checked(now)
 			return p
@@ -141,13 +148,21 @@ func (c *circle) Pick(s *Session, peers []*Peer, now int64) *Peer {
 	if len(key) == 0 {
 		return roundRobin{}.Pick(s, peers, now)
 	}
+	if s.debugging() {
+		s.Request.Debugf(`upstream hash key:"%s"`, key)
+		s.Request.Debugf("get consistent hash peer, try: %d", s.Tries)
+	}
 	if first {
 		hash := crc32.ChecksumIEEE(key)
 		s.Hash = uint32(sort.Search(len(c.points), func(i int) bool { return c.points[i].hash >= hash }))
 	}
 	for s.Probes <= maxProbes {
 		round := contest{peers: s.Peers}
-		for _, p := range c.points[int(s.Hash)%len(c.points)].peers {
+		here := c.points[int(s.Hash)%len(c.points)].peers
+		if s.debugging() {
+			s.Request.Debugf(`consistent hash peer:%d, server:"%s"`, s.Hash, here[0].Server)
+		}
+		for _, p := range here {
 			if s.MayNew(p, now) {
 				round.enter(p)
 			}

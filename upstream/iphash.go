@@ -25,6 +25,9 @@ func (h ipHash) Pick(s *Session, peers []*Peer, now int64) *Peer {
 	if len(peers) < 2 || peers[0].Backup {
 		return roundRobin{}.Pick(s, peers, now)
 	}
+	if s.debugging() {
+		s.Request.Debugf("get ip hash peer, try: %d", s.Tries)
+	}
 	if !s.keyed {
 		s.keyed, s.Hash = true, 89
 	}
@@ -35,6 +38,9 @@ func (h ipHash) Pick(s *Session, peers []*Peer, now int64) *Peer {
 			s.Hash = (s.Hash*113 + uint32(b)) % 6271
 		}
 		p := atWeight(peers, int(s.Hash)%h.weight)
+		if s.debugging() {
+			s.Request.Debugf("get ip hash peer, hash: %d, peer: %s", s.Hash, p.Name)
+		}
 		if s.MayNew(p, now) {
 			p.Checked(now)
 			return p

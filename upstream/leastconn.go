@@ -14,6 +14,9 @@ type leastConn struct{}
 
 // Pick implements Balancer.
 func (leastConn) Pick(s *Session, peers []*Peer, now int64) *Peer {
+	if s.debugging() {
+		s.Request.Debugf("get least conn peer, try: %d", s.Tries)
+	}
 	var best *Peer
 	first, ties := 0, false
 	for i, p := range peers {
@@ -28,11 +31,17 @@ func (leastConn) Pick(s *Session, peers []*Peer, now int64) *Peer {
 		}
 	}
 	if best == nil {
+		if s.debugging() {
+			s.Request.Debugf("get least conn peer, no peer found")
+		}
 		return nil
 	}
 	if !ties {
 		best.Checked(now)
 		return best
+	}
+	if s.debugging() {
+		s.Request.Debugf("get least conn peer, many")
 	}
 	c := contest{peers: s.Peers}
 	for _, p := range peers[first:] {

@@ -61,6 +61,9 @@ type timing struct {
 // Pick implements Balancer.
 func (m *leastTime) Pick(s *Session, peers []*Peer, now int64) *Peer {
 	ms := nowMillis()
+	if s.debugging() {
+		s.Request.Debugf("get least time peer, try: %d", s.Tries)
+	}
 	var best *Peer
 	var least int64
 	first, ties := 0, false
@@ -69,6 +72,9 @@ func (m *leastTime) Pick(s *Session, peers []*Peer, now int64) *Peer {
 			continue
 		}
 		cost := m.cost(p, ms)
+		if s.debugging() {
+			s.Request.Debugf("get least time peer, %s: %d ms, cost: %d", p.Name, m.expected(p, ms), cost)
+		}
 		d := int64(-1)
 		if best != nil {
 			d = cost*m.share(s, best) - least*m.share(s, p)
@@ -81,6 +87,9 @@ func (m *leastTime) Pick(s *Session, peers []*Peer, now int64) *Peer {
 		}
 	}
 	if ties {
+		if s.debugging() {
+			s.Request.Debugf("get least time peer, many")
+		}
 		c := contest{peers: s.Peers}
 		for _, p := range peers[first:] {
 			if s.MayNew(p, now) && m.cost(p, ms)*m.share(s, best) == least*m.share(s, p) {

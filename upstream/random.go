@@ -62,6 +62,13 @@ func (r *random) pick(s *Session, peers []*Peer, now int64, worse func(p, q *Pee
 	if len(peers) < 2 || peers[0].Backup {
 		return roundRobin{}.Pick(s, peers, now)
 	}
+	if s.debugging() {
+		two := ""
+		if r.two {
+			two = "2"
+		}
+		s.Request.Debugf("get random%s peer, try: %d", two, s.Tries)
+	}
 	var one *Peer
 	for s.Probes <= maxProbes {
 		w := rand.IntN(r.ends[len(r.ends)-1])

@@ -6,13 +6,20 @@ type roundRobin struct{}
 
 // Pick implements Balancer.
 func (roundRobin) Pick(s *Session, peers []*Peer, now int64) *Peer {
+	if s.debugging() {
+		s.Request.Debugf("get rr peer, try: %d", s.Tries)
+	}
 	c := contest{peers: s.Peers}
 	for _, p := range peers {
 		if s.MayNew(p, now) {
 			c.enter(p)
 		}
 	}
-	return c.end(now)
+	best := c.end(now)
+	if s.debugging() && best != nil {
+		s.Request.Debugf("get rr peer, current: %s %d", best.Name, best.current)
+	}
+	return best
 }
 
 // contest is one round of smooth weighted round robin among the peers that

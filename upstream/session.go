@@ -146,6 +146,9 @@ func (s *Session) Next() *Peer {
 	s.Number++
 	s.At = time.Now()
 	now := s.At.Unix()
+	if s.debugging() {
+		s.debugOut(s.At)
+	}
 	if g.Script != nil {
 		p, status := g.Script.Choose(s)
 		if s.Refusal = status; status != 0 {
@@ -154,12 +157,18 @@ func (s *Session) Next() *Peer {
 		if p != nil {
 			p.conns.Add(1)
 			s.Peer = p
+			if s.debugging() {
+				s.debugChosen(p, "the script")
+			}
 			return p
 		}
 	}
 	sticky := s.Peers.Sticky
 	if sticky != nil {
 		if p := sticky.Choose(s); p != nil && s.take(p, now) {
+			if s.debugging() {
+				s.debugChosen(p, "stickiness")
+			}
 			sticky.Chosen(s, p)
 			return p
 		}
@@ -168,6 +177,9 @@ func (s *Session) Next() *Peer {
 		}
 	}
 	p := s.choose(now)
+	if s.debugging() {
+		s.debugChosen(p, "the balancer")
+	}
 	if p == nil {
 		return nil
 	}
@@ -200,6 +212,9 @@ func (s *Session) pick(now int64) *Peer {
 		}
 		if len(ps.Backup) > 0 {
 			s.backup = true
+			if s.debugging() {
+				s.Request.Debugf("backup servers")
+			}
 		}
 	}
 	if s.backup {
@@ -222,6 +237,9 @@ func (s *Session) pick(now int64) *Peer {
 // failOpen asks the balancer for one of the peers that checks have turned down, primary ones first.
 func (s *Session) failOpen(now int64) *Peer {
 	s.open = true
+	if s.debugging() {
+		s.Request.Debugf(`upstream "%s": fails open: peers that checks have turned down are asked`, s.Group.Name)
+	}
 	defer func() { s.open = false }()
 	if p := s.among(s.Peers.Primary, now); p != nil {
 		return p
@@ -232,6 +250,9 @@ func (s *Session) failOpen(now int64) *Peer {
 func (s *Session) among(peers []*Peer, now int64) *Peer {
 	if len(peers) == 1 && len(s.Peers.All) == 1 {
 		// nginx's single peer: failures don't take it out, and it may be tried again
+		if s.debugging() {
+			s.Request.Debugf("get rr peer, try: %d", s.Tries)
+		}
 		if p := peers[0]; !p.Down && p.Unhealthy() == s.open && !p.Draining() && !p.full() {
 			return p
 		}
@@ -321,6 +342,9 @@ func (s *Session) Done(out Outcome) {
 	}
 	s.Peer = nil
 	s.LastOutcome = out
+	if s.debugging() {
+		s.debugFree(out)
+	}
 	p.conns.Add(-1)
 	s.Tries--
 	if ps.Sticky != nil {
@@ -351,6 +375,9 @@ func (s *Session) Done(out Outcome) {
 	now := time.Now().Unix()
 	p.fails++
 	p.accessed, p.checked = now, now
+	if s.debugging() {
+		s.Request.Debugf("free rr peer failed: %s %d, fails: %d of %d", p.Name, p.effective, p.fails, p.maxFails)
+	}
 	if p.maxFails > 0 {
 		p.effective = max(p.effective-p.weight/p.maxFails, 0)
 		if p.fails >= p.maxFails && s.Request != nil {

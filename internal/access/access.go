@@ -43,6 +43,9 @@ func step(all []Rule) ngx.Step {
 	}
 	return func(r *ngx.Request) ngx.Outcome {
 		deny, found := rs.find(r.Client)
+		if r.Debugging() {
+			debug(r, deny, found)
+		}
 		switch {
 		case !found:
 			return ngx.Next
@@ -54,6 +57,18 @@ func step(all []Rule) ngx.Step {
 		}
 		return ngx.Status(403)
 	}
+}
+
+// debug tells what the rules say of the client. nginx's lines have addresses and masks in hexadecimal, which nobody reads.
+func debug(r *ngx.Request, deny, found bool) {
+	what := "no rule"
+	switch {
+	case deny:
+		what = "deny"
+	case found:
+		what = "allow"
+	}
+	r.Debugf("access: %s %s", r.Client.Text, what)
 }
 
 // find returns what the first rule that holds for the client says.

@@ -50,10 +50,14 @@ func step(c *Conf) ngx.Step {
 			return fileError(r, name, err)
 		}
 		stored := find(file, user)
+		ok = stored != nil && verify(r, string(stored), password)
+		if r.Debugging() { // nginx shows the password's hash, too
+			r.Debugf(`basic authentication, user: "%s" found: %t accepted: %t`, user, stored != nil, ok)
+		}
 		switch {
 		case stored == nil:
 			r.Errorf(`user "%s" was not found in "%s"`, user, name)
-		case verify(r, string(stored), password):
+		case ok:
 			return ngx.OK
 		default:
 			r.Errorf(`user "%s": password mismatch`, user)

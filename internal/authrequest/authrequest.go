@@ -27,9 +27,15 @@ func step(uri string, sets []assignment) ngx.Step {
 	}
 	path := []byte(uri)
 	return func(r *ngx.Request) ngx.Outcome {
+		if r.Debugging() {
+			r.Debugf("auth request handler")
+		}
 		sub := r.Sub(path, nil)
 		sub.HeaderOnly = true // what it answers is wanted, not its body
 		status := r.Engine.Subrequest(sub, nil)
+		if r.Debugging() {
+			r.Debugf("auth request done s:%d", status)
+		}
 		for i := range sets {
 			a := &sets[i]
 			a.v.Assign(r, r.Copy(a.value.Bytes(sub)))

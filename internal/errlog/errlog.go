@@ -3,13 +3,20 @@
 //
 // A Log is a set of destinations, each with its level: files, standard error, syslog. Files are owned by a Files
 // value, which the access log shares. The cyclic memory buffer is accepted and drops its lines: it serves a debugger
-// attached to nginx. The level debug and its variants (debug_http and the like) are accepted as the level debug.
+// attached to nginx.
+//
+// A debug line is of a Facility. The level debug takes all of them; the levels that name one (debug_http and the like)
+// take its lines, beside everything from info up. Unlike nginx, where the first destination's facilities decide for all,
+// each destination takes what its own level names. Nothing is of alloc, mutex, mail and stream: limpet has no pools of
+// memory or locks to tell of, and no such modules. Whoever writes debug lines asks Debugging first, so that a log without
+// them costs no more than that.
 package errlog
 
 import (
 	"fmt"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -70,15 +77,19 @@ func ParseLevel(s string) (Level, bool) {
 
 // Log is a set of destinations. It is safe for concurrent use; a nil or zero Log drops everything.
 type Log struct {
-	level Level // the most talkative level of the outputs
-	outs  []output
+	level  Level    // the most talkative level of the outputs
+	debug  Facility // of the outputs together
+	outs   []output
+	all    *Log // see All; nil for a Log that is one
+	closed atomic.Bool
 }
 
 // output is one destination with its level.
 type output struct {
 	level  Level
-	file   *File   // nil: not a file
-	syslog *Syslog // nil: not syslog
+	debug  Facility // at level Debug: whose lines it takes
+	file   *File    // nil: not a file
+	syslog *Syslog  // nil: not syslog
 }
 
 // Open opens the destinations of targets. When one fails it closes the ones before and returns nginx's words,
@@ -86,7 +97,7 @@ type output struct {
 func Open(files *Files, targets []Target) (*Log, error) {
 	l := &Log{}
 	for _, t := range targets {
-		o := output{level: t.Level}
+		o := output{level: t.Level, debug: t.Debug}
 		switch {
 		case t.Memory:
 			continue
@@ -102,14 +113,33 @@ func Open(files *Files, targets []Target) (*Log, error) {
 		}
 		l.outs = append(l.outs, o)
 		l.level = max(l.level, t.Level)
+		l.debug |= t.Debug
+	}
+	l.all = &Log{level: Debug, debug: DebugAll}
+	for _, o := range l.outs {
+		o.level, o.debug = Debug, DebugAll
+		l.all.outs = append(l.all.outs, o)
 	}
 	return l, nil
+}
+
+// All returns the log as it is for the clients of debug_connection: each destination takes every line. Closing the
+// log closes it, too.
+func (l *Log) All() *Log {
+	if l == nil || l.all == nil {
+		return l
+	}
+	return l.all
 }
 
 // Close gives the destinations back; lines written afterwards are dropped.
 func (l *Log) Close() {
 	if l == nil {
 		return
+	}
+	l.closed.Store(true)
+	if l.all != nil {
+		l.all.closed.Store(true)
 	}
 	for _, o := range l.outs {
 		if o.file != nil {
@@ -121,6 +151,9 @@ func (l *Log) Close() {
 	}
 }
 
+// Closed says whether Close was called: a configuration that isn't in force any more had the log.
+func (l *Log) Closed() bool { return l == nil || l.closed.Load() }
+
 // Enabled says whether any destination takes lines of that level.
 func (l *Log) Enabled(level Level) bool {
 	return l != nil && level <= l.level
@@ -128,14 +161,18 @@ func (l *Log) Enabled(level Level) bool {
 
 // Write writes one line to each destination that takes its level. conn is the number of the connection, 0 for none.
 func (l *Log) Write(level Level, conn uint64, msg string) {
-	if !l.Enabled(level) {
-		return
+	if l.Enabled(level) {
+		l.write(level, DebugAll, conn, msg)
 	}
+}
+
+// write is Write of a line whose level is enabled; f matters at level Debug.
+func (l *Log) write(level Level, f Facility, conn uint64, msg string) {
 	line := appendLine(make([]byte, 0, min(len(msg)+96, maxLine)), time.Now(), level, conn, msg)
 	for i := range l.outs {
 		o := &l.outs[i]
 		switch {
-		case level > o.level:
+		case level > o.level, level == Debug && o.debug&f == 0:
 		case o.syslog != nil:
 			o.syslog.Send(severity(level), line[:len(line)-1])
 		case o.file != nil:
@@ -150,6 +187,17 @@ func (l *Log) Write(level Level, conn uint64, msg string) {
 func (l *Log) Printf(level Level, conn uint64, format string, args ...any) {
 	if l.Enabled(level) {
 		l.Write(level, conn, fmt.Sprintf(format, args...))
+	}
+}
+
+// Debugging says whether any destination takes debug lines of the facilities.
+func (l *Log) Debugging(f Facility) bool { return l != nil && l.debug&f != 0 }
+
+// Debugf writes a formatted debug line of a facility. Whoever calls it has asked Debugging, so that the arguments
+// aren't boxed for nothing.
+func (l *Log) Debugf(f Facility, conn uint64, format string, args ...any) {
+	if l.Debugging(f) {
+		l.write(Debug, f, conn, fmt.Sprintf(format, args...))
 	}
 }
 

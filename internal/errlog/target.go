@@ -10,6 +10,7 @@ import (
 // Target is what one error_log line asks for: standard error unless one of the other fields says otherwise.
 type Target struct {
 	Level  Level
+	Debug  Facility      // at level Debug: whose lines are taken
 	Path   string        // as written; the caller makes it absolute
 	Syslog *SyslogTarget // nil: not syslog
 	Memory bool          // the cyclic buffer: accepted, takes nothing
@@ -42,43 +43,33 @@ func ParseTarget(args []string, lookup Lookup) (Target, error) {
 	default:
 		t.Path = where
 	}
-	level, err := parseLevels(args[1:])
-	t.Level = level
-	return t, err
+	return t, t.parseLevels(args[1:])
 }
 
-// parseLevels reads the levels of a line; none is error.
-func parseLevels(args []string) (Level, error) {
-	if len(args) == 0 {
-		return Error, nil
-	}
-	level := Stderr
+// parseLevels reads the levels of a line; none is error. Only those that name a facility may be several.
+func (t *Target) parseLevels(args []string) error {
+	t.Level = Stderr
 	for _, a := range args {
 		l, ok := ParseLevel(a)
-		if !ok {
-			if !debugFacility(a) {
-				return 0, fmt.Errorf(`invalid log level "%s"`, a)
+		f := facilityNamed(a)
+		switch {
+		case ok && t.Level != Stderr:
+			return fmt.Errorf(`duplicate log level "%s"`, a)
+		case ok:
+			if t.Level = l; l == Debug {
+				t.Debug = DebugAll
 			}
-			l = Debug
-			if level == Debug {
-				continue // debug_http debug_event: the facilities add up
-			}
+		case f == 0, t.Level != Stderr && (t.Level != Debug || t.Debug == DebugAll):
+			return fmt.Errorf(`invalid log level "%s"`, a)
+		default:
+			t.Level = Debug
+			t.Debug |= f
 		}
-		if level != Stderr {
-			return 0, fmt.Errorf(`duplicate log level "%s"`, a)
-		}
-		level = l
 	}
-	return level, nil
-}
-
-// debugFacility says whether s is one of the partial debug levels.
-func debugFacility(s string) bool {
-	switch s {
-	case "debug_core", "debug_alloc", "debug_mutex", "debug_event", "debug_http", "debug_mail", "debug_stream":
-		return true
+	if len(args) == 0 {
+		t.Level = Error
 	}
-	return false
+	return nil
 }
 
 // validMemory says whether s is a size that nginx takes for a memory log: at least 4 lines.

@@ -63,6 +63,9 @@ func start(r *ngx.Request, c *Conf, p *pool) ngx.Outcome {
 	if ngx.GzipOK(r) {
 		return ngx.Next
 	}
+	if r.Debugging() {
+		r.Debugf("http gunzip filter")
+	}
 	r.Out.Header.Hide(ngx.HeaderContentEncoding)
 	r.Changed()
 	r.WeakenETag()

@@ -27,7 +27,13 @@ func start(r *ngx.Request, c *Conf, pool *sync.Pool) ngx.Outcome {
 	}
 	ngx.AddVary(r)
 	if !ngx.GzipOK(r) {
+		if r.Debugging() {
+			r.Debugf("http gzip filter: not for this client")
+		}
 		return ngx.Next
+	}
+	if r.Debugging() {
+		r.Debugf("http gzip filter")
 	}
 	o.Header.AddID(ngx.HeaderContentEncoding, []byte("gzip"))
 	r.Changed()

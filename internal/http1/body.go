@@ -219,6 +219,9 @@ func (c *conn) discardBody(core *ngx.Core) bool {
 	x.body.expect = false
 	until := time.Now().Add(core.LingeringTime.V)
 	r := &x.req
+	if r.Debugging() {
+		r.Debugf("http read discarded body")
+	}
 	var buf [2 << 10]byte
 	for !x.body.done {
 		c.tc.SetReadTimeout(core.LingeringTimeout.V)

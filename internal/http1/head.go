@@ -43,6 +43,9 @@ func (c *conn) readHead(ep *ngx.Endpoint, r *ngx.Request) error {
 	c.client.Requests++
 	x.body = bodyReader{done: true, trailer: x.body.trailer}
 	r.KeepAlive = false
+	if r.Debugging() {
+		h.began()
+	}
 	var line requestLine
 	if err := h.line(&line); err != nil {
 		return h.failed(err)
@@ -59,6 +62,9 @@ func (c *conn) readHead(ep *ngx.Endpoint, r *ngx.Request) error {
 		return h.failed(err)
 	}
 	h.action = "request headers"
+	if r.Debugging() {
+		r.Debugf("http process request header line")
+	}
 	if err := h.fields(ep); err != nil {
 		return h.failed(err)
 	}
@@ -67,6 +73,14 @@ func (c *conn) readHead(ep *ngx.Endpoint, r *ngx.Request) error {
 	}
 	c.startBody(r)
 	return nil
+}
+
+// began tells of the request's beginning.
+func (h *headReader) began() {
+	if h.r.Pipelined {
+		h.r.Debugf("pipelined request")
+	}
+	h.r.Debugf("http process request line")
 }
 
 // failed logs why the head is refused.
@@ -160,6 +174,9 @@ func (h *headReader) fill(keep int) error {
 	h.c.tc.SetReadTimeout(left)
 	n, err := h.c.tc.Read(x.in[x.w:])
 	x.w += n
+	if h.r.Debugging() {
+		h.c.received(n, len(x.in)-x.w+n)
+	}
 	switch {
 	case n > 0:
 		return nil
@@ -213,6 +230,9 @@ func (h *headReader) target(ep *ngx.Endpoint, l *requestLine) error {
 	if !setTarget(r, l, uri, r.Scope.Core.MergeSlashes.V) {
 		return badRequest()
 	}
+	if r.Debugging() {
+		r.DebugTarget()
+	}
 	if l.host != nil {
 		host, ok := ngx.ValidHost(r.Alloc(len(l.host))[:0], l.host)
 		if !ok {
@@ -249,6 +269,9 @@ func (h *headReader) fields(ep *ngx.Endpoint) error {
 			return &parseError{400, fmt.Sprintf(`client sent invalid header line: "%s\x%02x..."`, x.in[x.r:x.r+n], x.in[x.r+n])}
 		case fieldEnd:
 			x.r += n
+			if r.Debugging() {
+				r.Debugf("http header done")
+			}
 			return nil
 		}
 		x.r += n
@@ -261,6 +284,9 @@ func (h *headReader) fields(ep *ngx.Endpoint) error {
 				continue
 			}
 			f.ID = ngx.HeaderIDOf(f.Name)
+		}
+		if r.Debugging() {
+			r.Debugf(`http header: "%s: %s"`, f.Name, f.Value)
 		}
 		if err := h.field(ep, f); err != nil {
 			return err

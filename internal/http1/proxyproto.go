@@ -20,7 +20,7 @@ func (c *conn) readProxy(ep *ngx.Endpoint) bool {
 	for {
 		h, n, ok := parseProxy(buf)
 		if !ok {
-			c.srv.Log().Printf(errlog.Error, c.client.ID, `broken header: "%s" while reading PROXY protocol, client: %s, server: %s`,
+			c.log().Printf(errlog.Error, c.client.ID, `broken header: "%s" while reading PROXY protocol, client: %s, server: %s`,
 				firstLine(buf), c.client.Text, c.client.Listener.Addr)
 			return false
 		}

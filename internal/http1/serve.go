@@ -112,7 +112,7 @@ func (c *conn) giveBack() {
 		defer c.acquired.Release()
 		defer func() {
 			if p := recover(); p != nil {
-				c.srv.Log().Printf(errlog.Alert, c.client.ID, "panic behind a panic: %v", p)
+				c.log().Printf(errlog.Alert, c.client.ID, "panic behind a panic: %v", p)
 			}
 		}()
 		c.x.req.End()
@@ -244,10 +244,14 @@ func (c *conn) open() bool {
 		return false
 	}
 	defer ep.Release()
+	ep.Meet(&c.client)
 	core := ep.Default.Core
 	c.client.Addr, c.client.Local = tc.Remote(), tc.Local()
 	c.client.Text = tc.RemoteIP()
 	c.client.Unix = !c.client.Addr.IsValid()
+	if c.client.Debugging() {
+		c.client.Debugf(errlog.DebugEvent, "accept: %s fd:%d", tc.RemoteText(), tc.FD())
+	}
 	tc.SetWriteTimeout(core.SendTimeout.V)
 	tc.SetReadTimeout(core.ClientHeaderTimeout.V)
 	tc.Watch()
@@ -277,6 +281,7 @@ func (c *conn) serve() bool {
 	}
 	c.under.Store(ep)
 	c.acquired = ep
+	ep.Meet(&c.client)
 	again := c.request(ep)
 	c.acquired = nil
 	ep.Release()
@@ -322,6 +327,9 @@ func (c *conn) wait() bool {
 		x.w, err = c.tc.TryRead(x.in)
 		if x.w > 0 {
 			c.x = x
+			if c.client.Debugging() {
+				c.woke()
+			}
 			return true
 		}
 		exchanges.Put(x)
@@ -343,18 +351,27 @@ func (c *conn) left(err error) {
 	}
 }
 
+// log returns the log for lines about the connection: where that of its last request went with its configuration, the
+// main one.
+func (c *conn) log() *errlog.Log {
+	if c.client.ErrorLog.Closed() {
+		return c.srv.Log()
+	}
+	return c.client.Log()
+}
+
 // leftIdle logs a client that closed its connection behind that many requests.
 func (c *conn) leftIdle(requests int) {
 	if requests == 0 {
 		c.waiting("client closed connection")
 		return
 	}
-	c.srv.Log().Printf(errlog.Info, c.client.ID, "client %s closed keepalive connection", c.client.Text)
+	c.log().Printf(errlog.Info, c.client.ID, "client %s closed keepalive connection", c.client.Text)
 }
 
 // waiting logs what became of a client that sent nothing.
 func (c *conn) waiting(what string) {
-	c.srv.Log().Printf(errlog.Info, c.client.ID, "%s while waiting for request, client: %s, server: %s", what, c.client.Text, c.client.Listener.Addr)
+	c.log().Printf(errlog.Info, c.client.ID, "%s while waiting for request, client: %s, server: %s", what, c.client.Text, c.client.Listener.Addr)
 }
 
 // request reads and serves one request.
@@ -399,6 +416,14 @@ func (c *conn) finish(r *ngx.Request) bool {
 	}
 	keep := r.KeepAlive && !c.broken && !c.eof && !x.hijacked
 	core := r.Scope.Core
+	c.client.ErrorLog = core.ErrorLog
+	if r.Debugging() {
+		what := "http close request"
+		if keep {
+			what = "set http keepalive handler"
+		}
+		r.Debugf("%s", what)
+	}
 	r.End()
 	r.Body.Close()
 	if !x.hijacked && !x.body.done && !c.broken && !c.eof {
@@ -452,6 +477,9 @@ func (c *conn) release() {
 }
 
 func (c *conn) close() {
+	if c.client.Debugging() {
+		c.client.Debugf(errlog.DebugHTTP, "close http connection: %d", c.tc.FD())
+	}
 	if c.reset {
 		c.tc.Reset()
 		return
@@ -467,10 +495,17 @@ func (c *conn) lingerClose(core *ngx.Core) {
 	if c.tc.CloseWrite() != nil {
 		return
 	}
+	if c.client.Debugging() {
+		c.client.Debugf(errlog.DebugHTTP, "http lingering close handler")
+	}
 	c.tc.SetReadTimeout(core.LingeringTimeout.V)
 	until := time.Now().Add(core.LingeringTime.V)
 	for time.Now().Before(until) {
-		if n, err := c.tc.Read(c.x.in); n == 0 || err != nil {
+		n, err := c.tc.Read(c.x.in)
+		if c.client.Debugging() {
+			c.client.Debugf(errlog.DebugHTTP, "lingering read: %d", n)
+		}
+		if n == 0 || err != nil {
 			return
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"limpet/internal/errlog"
 	"limpet/internal/ngx"
 	"limpet/internal/tcp"
 )
@@ -31,6 +32,9 @@ func (c *conn) SendHead(r *ngx.Request) error {
 	}
 	mark := len(x.out)
 	x.out = c.appendHead(x.out, r)
+	if r.Debugging() {
+		r.Debugf("%s", x.out[mark:])
+	}
 	x.headLen += len(x.out) - mark
 	return c.limitHead(r)
 }
@@ -184,6 +188,9 @@ func (c *conn) SendInterim(r *ngx.Request, status int, h *ngx.Header) error {
 		return nil
 	}
 	x := c.x
+	if r.Debugging() && status == 100 {
+		r.Debugf("send 100 Continue")
+	}
 	x.out = append(append(append(x.out, "HTTP/1.1 "...), ngx.StatusLine(status)...), "\r\n"...)
 	if h != nil {
 		x.out = appendFields(x.out, h)
@@ -220,7 +227,9 @@ func (c *conn) write(p []byte) error {
 		x.out = append(x.out, p...)
 	} else {
 		n, err := c.tc.Writev(x.out, p)
-		x.sent += int64(n)
+		if x.sent += int64(n); x.req.Debugging() {
+			c.wrote(n, len(x.out)+len(p))
+		}
 		x.out = x.out[:0]
 		if err != nil {
 			return c.writeError(err)
@@ -264,7 +273,9 @@ func (c *conn) flush() error {
 		return tcp.ErrHangup
 	}
 	n, err := c.tc.Write(x.out)
-	x.sent += int64(n)
+	if x.sent += int64(n); x.req.Debugging() {
+		c.wrote(n, len(x.out))
+	}
 	x.out = x.out[:0]
 	if err != nil {
 		return c.writeError(err)
@@ -277,6 +288,9 @@ func (c *conn) writeError(err error) error {
 	c.broken = true
 	if c.x != nil {
 		r := &c.x.req
+		if r.Debugging() {
+			r.DebugfOf(errlog.DebugEvent, "send() failed %s", errlog.Errno(err))
+		}
 		if errors.Is(err, tcp.ErrTimeout) {
 			r.Infof("client timed out (110: Connection timed out) while sending response to client")
 			c.reset = r.Scope.Core.ResetTimedout.V
@@ -294,6 +308,9 @@ func (c *conn) Finish(r *ngx.Request) error {
 		}
 		x.out = append(x.out, "0\r\n"...)
 		x.out = append(appendFields(x.out, &r.Out.Trailer), "\r\n"...)
+	}
+	if r.Debugging() {
+		r.Debugf("http write filter: l:1 f:1 s:%d", len(x.out))
 	}
 	if x.sent == 0 && c.mayHold(r) {
 		x.held = true
@@ -349,7 +366,9 @@ func (c *conn) SendFile(r *ngx.Request, f *os.File, off, n int64) error {
 		return err
 	}
 	sent, err := c.tc.SendFile(f, off, n)
-	x.sent += sent
+	if x.sent += sent; r.Debugging() {
+		r.DebugfOf(errlog.DebugEvent, "sendfile: %d of %d @%d", sent, n, off)
+	}
 	if err == io.ErrUnexpectedEOF {
 		r.Critf(`file "%s" was truncated while it was sent`, f.Name())
 	}

@@ -139,7 +139,7 @@ func (c *Conn) preface() bool {
 // log writes a line about the connection, as nginx's "while processing HTTP/2 connection".
 func (c *Conn) log(format string, args ...any) {
 	args = append(args, c.client.Text, c.client.Listener.Addr)
-	c.core.ErrorLog.Printf(errlog.Info, c.client.ID, format+" while processing HTTP/2 connection, client: %s, server: %s", args...)
+	c.client.Log().Printf(errlog.Info, c.client.ID, format+" while processing HTTP/2 connection, client: %s, server: %s", args...)
 }
 
 // Leave has the client open no more streams here: what runs ends, then the connection. It may be called at any time by any goroutine.

@@ -372,6 +372,9 @@ func (s *stream) head() error {
 	n++
 	n += copy(r.Line[n:], r.URI)
 	copy(r.Line[n:], " HTTP/2.0")
+	if r.Debugging() {
+		debugHeader(r)
+	}
 	if !s.c.ep.Serve(r, r.Host) {
 		return &refusal{421, ""}
 	}

@@ -335,6 +335,9 @@ func (s *stream) SendHead(r *ngx.Request) error {
 		r.Out.Length, r.Out.ContentType = -1, nil
 	}
 	s.block = appendHead(s.block[:0], r)
+	if r.Debugging() {
+		debugAnswer(r, s.id)
+	}
 	s.hasHead = true
 	return nil
 }

@@ -1,6 +1,7 @@
 package limit
 
 import (
+	"hash/crc32"
 	"sync"
 
 	"limpet/internal/ngx"
@@ -27,25 +28,25 @@ func newConnZone(size int64) *connZone {
 	return &connZone{nodes: make(map[string]*connNode), free: budget(size)}
 }
 
-// take counts a connection in, unless limit is reached or the zone is full.
-func (z *connZone) take(key []byte, limit int) (node *connNode, full bool) {
+// take counts a connection in, unless limit is reached or the zone is full. n is how many there are with it.
+func (z *connZone) take(key []byte, limit int) (node *connNode, n int, full bool) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	node = z.nodes[string(key)]
 	if node == nil {
 		c := cost(connNodeSize, len(key))
 		if z.free < c {
-			return nil, true
+			return nil, 0, true
 		}
 		z.free -= c
 		node = &connNode{zone: z, key: string(key)}
 		z.nodes[node.key] = node
 	}
 	if node.n >= limit {
-		return nil, false
+		return nil, node.n, false
 	}
 	node.n++
-	return node, false
+	return node, node.n, false
 }
 
 // EndRequest implements ngx.Ender: the request that was counted has ended.
@@ -84,7 +85,10 @@ func (c *Conf) limitConn(r *ngx.Request, limits []connLimit) ngx.Outcome {
 			continue
 		}
 		r.Main.LimitConn = ngx.LimitPassed
-		node, full := l.zone.conn.take(key, l.max)
+		node, n, full := l.zone.conn.take(key, l.max)
+		if r.Debugging() {
+			r.Debugf(`limit conn: %08X %d of %d, zone "%s", key "%s"`, crc32.ChecksumIEEE(key), n, l.max, l.zone.name, key)
+		}
 		if node == nil {
 			for _, n := range counted {
 				n.EndRequest()

@@ -47,6 +47,19 @@ const (
 	verdictFull // no room for the key
 )
 
+// code returns nginx's number for a verdict, for debug lines: NGX_OK, NGX_AGAIN, NGX_BUSY, NGX_ERROR.
+func (v verdict) code() int {
+	switch v {
+	case verdictHeld:
+		return -2
+	case verdictBusy:
+		return -3
+	case verdictFull:
+		return -1
+	}
+	return 0
+}
+
 func (z *reqZone) now() int64 { return int64(time.Since(z.start) / time.Millisecond) }
 
 // excessAt returns what a node's excess will be with another request at a time.
@@ -183,7 +196,11 @@ func (c *Conf) limitReq(r *ngx.Request, limits []reqLimit) ngx.Outcome {
 			continue
 		}
 		asked, last = true, l
-		if v, excess, held[i] = l.zone.req.check(key, l, i == len(limits)-1); v != verdictHeld {
+		v, excess, held[i] = l.zone.req.check(key, l, i == len(limits)-1)
+		if r.Debugging() {
+			r.Debugf(`limit_req[%d]: %d %d.%03d, zone "%s", key "%s"`, i, v.code(), excess/1000, excess%1000, l.zone.name, key)
+		}
+		if v != verdictHeld {
 			break
 		}
 	}
@@ -247,6 +264,9 @@ func (c *Conf) delayReq(r *ngx.Request, limits []reqLimit, held []*reqNode, by *
 	if r.Client.Conn.Sleep(longest) != nil {
 		r.Infof("client prematurely closed connection")
 		return ngx.Status(499)
+	}
+	if r.Debugging() {
+		r.Debugf("limit_req delay")
 	}
 	return ngx.Next
 }

@@ -1,19 +1,12 @@
 package location
 
 import (
-	"io"
-	"os"
-
 	"limpet/internal/errlog"
 	"limpet/internal/ngx"
-	"limpet/internal/tcp"
 )
 
 // maxRedirects bounds internal redirects and location changes, as in nginx.
 const maxRedirects = 10
-
-// maxDepth bounds the nesting of subrequests, as in nginx.
-const maxDepth = 50
 
 // Engine runs requests through the phases. It has no state of its own.
 type Engine struct{}
@@ -35,6 +28,9 @@ func (e *Engine) Run(r *ngx.Request) {
 
 // logRequest runs the log steps of the place where the request ended.
 func logRequest(r *ngx.Request) {
+	if r.Debugging() {
+		r.Debugf("http log handler")
+	}
 	for _, step := range r.Scope.Steps[ngx.Log] {
 		step(r)
 	}
@@ -50,7 +46,10 @@ func (e *Engine) refused(r *ngx.Request) {
 
 // first runs the steps that come once, before anything depends on the URI.
 func (e *Engine) first(r *ngx.Request) ngx.Outcome {
-	for _, step := range r.Scope.Server.Steps[ngx.PostRead] {
+	for i, step := range r.Scope.Server.Steps[ngx.PostRead] {
+		if r.Debugging() {
+			r.Debugf("generic phase: %d", firstPostRead+i)
+		}
 		if out := step(r); out != ngx.Next {
 			return out
 		}
@@ -61,6 +60,9 @@ func (e *Engine) first(r *ngx.Request) ngx.Outcome {
 // server runs the server's rewrite steps, then those of the location.
 func (e *Engine) server(r *ngx.Request) ngx.Outcome {
 	r.Scope = r.Scope.Server
+	if r.Debugging() {
+		r.Debugf("rewrite phase: %d", serverRewrite)
+	}
 	for _, step := range r.Scope.Steps[ngx.ServerRewrite] {
 		if out := step(r); out != ngx.Next && out != ngx.Redirect {
 			return out
@@ -81,7 +83,11 @@ func (e *Engine) locate(r *ngx.Request) ngx.Outcome {
 		if out := e.enter(r, s); out != ngx.Next {
 			return out
 		}
-		switch out := e.rewrite(r); out {
+		out := e.rewrite(r)
+		if r.Debugging() {
+			debugPostRewrite(r, out)
+		}
+		switch out {
 		case ngx.Next:
 			return e.content(r)
 		case ngx.Redirect:
@@ -98,6 +104,9 @@ func (e *Engine) locate(r *ngx.Request) ngx.Outcome {
 // enter makes a location the request's place and makes the checks that belong to it.
 func (e *Engine) enter(r *ngx.Request, s *ngx.Scope) ngx.Outcome {
 	r.Scope, r.HandlerLost = s, false
+	if r.Debugging() {
+		debugPlace(r, s)
+	}
 	n := nodeOf(s)
 	if n.internal && !r.Internal {
 		return ngx.Status(404)
@@ -137,6 +146,9 @@ func (l *limitScope) allows(method []byte) bool {
 
 // rewrite runs the location's script; a server outside of any location ran its own before.
 func (e *Engine) rewrite(r *ngx.Request) ngx.Outcome {
+	if r.Debugging() {
+		r.Debugf("rewrite phase: %d", locationRewrite)
+	}
 	for _, step := range r.Scope.Steps[ngx.Rewrite] {
 		if out := step(r); out != ngx.Next {
 			return out
@@ -147,7 +159,10 @@ func (e *Engine) rewrite(r *ngx.Request) ngx.Outcome {
 
 // content runs the phases from preaccess to the answer.
 func (e *Engine) content(r *ngx.Request) ngx.Outcome {
-	for _, step := range r.Scope.Steps[ngx.PreAccess] {
+	for i, step := range r.Scope.Steps[ngx.PreAccess] {
+		if r.Debugging() {
+			r.Debugf("generic phase: %d", firstPreAccess+i)
+		}
 		if out := step(r); out != ngx.Next {
 			return out
 		}
@@ -161,7 +176,10 @@ func (e *Engine) content(r *ngx.Request) ngx.Outcome {
 		r.Logf(errlog.Alert, `"alias" cannot be used in location "%s" where URI was rewritten`, r.Scope.Name)
 		return ngx.Status(500)
 	}
-	for _, step := range r.Scope.Steps[ngx.PreContent] {
+	for i, step := range r.Scope.Steps[ngx.PreContent] {
+		if r.Debugging() {
+			r.Debugf("generic phase: %d", firstPreContent+i)
+		}
 		if out := step(r); out != ngx.Next {
 			return out
 		}
@@ -176,7 +194,10 @@ func (e *Engine) content(r *ngx.Request) ngx.Outcome {
 	if out := r.DiscardBody(); out != ngx.Next {
 		return out
 	}
-	for _, step := range r.Scope.Steps[ngx.Content] {
+	for i, step := range r.Scope.Steps[ngx.Content] {
+		if r.Debugging() {
+			r.Debugf("content phase: %d", firstContent+i)
+		}
 		if out := step(r); out != ngx.Next {
 			return out
 		}
@@ -193,7 +214,10 @@ func (e *Engine) content(r *ngx.Request) ngx.Outcome {
 func (e *Engine) access(r *ngx.Request) ngx.Outcome {
 	anyone := r.Scope.Core.Satisfy.V == ngx.SatisfyAny
 	denied := ngx.Next
-	for _, step := range r.Scope.Steps[ngx.Access] {
+	for i, step := range r.Scope.Steps[ngx.Access] {
+		if r.Debugging() {
+			r.Debugf("access phase: %d", firstAccess+i)
+		}
 		switch out := step(r); {
 		case out == ngx.Next:
 		case out == ngx.OK:
@@ -209,6 +233,9 @@ func (e *Engine) access(r *ngx.Request) ngx.Outcome {
 			return e.delayed(r, out)
 		}
 	}
+	if r.Debugging() {
+		r.Debugf("post access phase: %d", postAccess)
+	}
 	if denied == ngx.Status(403) {
 		r.Errorf("access forbidden by rule")
 	}
@@ -222,6 +249,9 @@ func (e *Engine) delayed(r *ngx.Request, out ngx.Outcome) ngx.Outcome {
 		return out
 	}
 	r.Infof("delaying unauthorized request")
+	if r.Debugging() {
+		r.Debugf("auth delay handler")
+	}
 	if r.Client.Conn.Sleep(d) != nil {
 		r.Infof("client prematurely closed connection")
 		return ngx.Status(499)
@@ -232,6 +262,9 @@ func (e *Engine) delayed(r *ngx.Request, out ngx.Outcome) ngx.Outcome {
 // end answers with what the phases came to, following error pages and internal redirects.
 func (e *Engine) end(r *ngx.Request, out ngx.Outcome) {
 	for {
+		if r.Debugging() {
+			debugEnd(r, out)
+		}
 		switch {
 		case out == ngx.OK:
 			return
@@ -245,9 +278,7 @@ func (e *Engine) end(r *ngx.Request, out ngx.Outcome) {
 		case out == ngx.Next:
 			out = ngx.Status(500)
 		default:
-			if out = e.special(r, int(out)); out == ngx.OK {
-				return
-			}
+			out = e.special(r, int(out))
 		}
 	}
 }
@@ -281,6 +312,9 @@ func (e *Engine) again(r *ngx.Request) ngx.Outcome {
 		return ngx.Status(500)
 	}
 	r.PathChanged, r.PathFree, r.BelowAlias = true, false, false
+	if r.Debugging() {
+		r.Debugf(`internal redirect: "%s?%s"`, r.Path, r.Args)
+	}
 	return e.server(r)
 }
 
@@ -291,11 +325,17 @@ func (e *Engine) toNamed(r *ngx.Request, name string) ngx.Outcome {
 		return ngx.Status(500)
 	}
 	s := namedLocation(r, name)
+	if r.Debugging() {
+		r.Debugf(`test location: "%s"`, name)
+	}
 	if s == nil {
 		r.Errorf(`could not find named location "%s"`, name)
 		return ngx.Status(500)
 	}
 	r.Scope, r.HandlerLost = s, false
+	if r.Debugging() {
+		r.Debugf(`using location: %s "%s?%s"`, name, r.Path, r.Args)
+	}
 	if n := nodeOf(s); n.limit != nil && !n.limit.allows(r.Method) {
 		r.Scope = n.limit.scope
 	}
@@ -316,6 +356,9 @@ func (e *Engine) toNamed(r *ngx.Request, name string) ngx.Outcome {
 // special answers with a status: its error_page, else the built-in page.
 // OK says that it was answered; other outcomes go on.
 func (e *Engine) special(r *ngx.Request, status int) ngx.Outcome {
+	if r.Debugging() {
+		r.Debugf(`http special response: %d, "%s?%s"`, status, r.Path, r.Args)
+	}
 	if r.HeadSent {
 		return ngx.Close // an answer broke off halfway
 	}
@@ -414,78 +457,4 @@ func (e *Engine) builtin(r *ngx.Request, status int) ngx.Outcome {
 		return ngx.Close
 	}
 	return ngx.OK
-}
-
-// Subrequest implements ngx.Engine.
-func (e *Engine) Subrequest(sub *ngx.Request, sink ngx.Sink) int {
-	if sub.Depth > maxDepth {
-		sub.Errorf(`subrequests cycle while processing "%s"`, sub.Path)
-		return 500
-	}
-	if sink == nil {
-		sink = drop{}
-	}
-	sub.Wire = &subWire{Sink: sink, parent: sub.Parent}
-	var out ngx.Outcome
-	switch name := sub.Named; {
-	case sub.Clone:
-		out = sub.Scope.Handler(sub)
-	case name != "":
-		sub.Named = ""
-		out = e.toNamed(sub, name)
-	default:
-		out = e.server(sub)
-	}
-	e.end(sub, out)
-	if sub.Scope.Core.LogSubrequest.V {
-		logRequest(sub)
-	}
-	sub.DropFilters()
-	return sub.Status
-}
-
-// subWire is the wire of a subrequest: its head goes nowhere, its body to the parent.
-type subWire struct {
-	ngx.Sink
-	parent *ngx.Request // whose sink it is
-}
-
-// drop is a sink without end.
-type drop struct{}
-
-func (drop) Write(*ngx.Request, []byte) error { return nil }
-func (drop) Flush(*ngx.Request) error         { return nil }
-func (drop) Finish(*ngx.Request) error        { return nil }
-
-func (w *subWire) SendHead(r *ngx.Request) error                          { r.Status = r.Out.Status; return nil }
-func (w *subWire) SendInterim(r *ngx.Request, s int, h *ngx.Header) error { return nil }
-func (w *subWire) ReadBody(r *ngx.Request, p []byte) (int, error)         { return 0, io.EOF }
-func (w *subWire) Discard(r *ngx.Request) error                           { return nil }
-func (w *subWire) BodyTrailer() *ngx.Header                               { return &ngx.Header{} }
-func (w *subWire) Abandon(r *ngx.Request)                                 {}
-func (w *subWire) Flush(r *ngx.Request) error                             { return w.Sink.Flush(w.parent) }
-func (w *subWire) Finish(r *ngx.Request) error                            { return w.Sink.Flush(w.parent) }
-
-func (w *subWire) Hijack(r *ngx.Request) (*tcp.Conn, bool) { return nil, false }
-
-func (w *subWire) Write(r *ngx.Request, p []byte) error {
-	if r.HeaderOnly {
-		return nil
-	}
-	return w.Sink.Write(w.parent, p)
-}
-
-func (w *subWire) SendFile(r *ngx.Request, f *os.File, off, n int64) error {
-	buf := make([]byte, 32<<10)
-	for n > 0 {
-		m, err := f.ReadAt(buf[:min(int64(len(buf)), n)], off)
-		if m == 0 {
-			return err
-		}
-		if err := w.Write(r, buf[:m]); err != nil {
-			return err
-		}
-		off, n = off+int64(m), n-int64(m)
-	}
-	return nil
 }

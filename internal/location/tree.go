@@ -197,11 +197,15 @@ func (n *node) autoRedirect(name string, s *ngx.Scope) {
 		Data:  &node{conf: nodeOf(s).conf, loc: nodeOf(s).loc, outer: nodeOf(s).outer}, AutoRedirect: true}
 }
 
-// longest returns the longest prefix location of path, nil for none.
-func (n *node) longest(path []byte) *ngx.Scope {
+// longest returns the longest prefix location of the request's path, nil for none.
+func (n *node) longest(r *ngx.Request) *ngx.Scope {
+	path := r.Path
 	i := sort.Search(len(n.prefix), func(i int) bool { return n.prefix[i].name > string(path) }) - 1
 	for i >= 0 {
 		p := &n.prefix[i]
+		if r.Debugging() {
+			debugTest(r, p.scope)
+		}
 		if len(path) >= len(p.name) && string(path[:len(p.name)]) == p.name {
 			return p.scope
 		}
@@ -225,10 +229,13 @@ const (
 func find(r *ngx.Request, s *ngx.Scope) (*ngx.Scope, found) {
 	n := nodeOf(s)
 	if hit := n.exact[string(r.Path)]; hit != nil {
+		if r.Debugging() {
+			debugTest(r, hit)
+		}
 		return hit, foundExact
 	}
 	best, how, noRegex := s, foundNone, false
-	if hit := n.longest(r.Path); hit != nil {
+	if hit := n.longest(r); hit != nil {
 		noRegex = nodeOf(hit).loc.NoRx
 		best, how = hit, foundPrefix
 		if in, h := find(r, hit); h != foundNone {
@@ -242,6 +249,9 @@ func find(r *ngx.Request, s *ngx.Scope) (*ngx.Scope, found) {
 		return best, how
 	}
 	for _, in := range n.regex {
+		if r.Debugging() {
+			debugTest(r, in)
+		}
 		if !nodeOf(in).loc.Regexp.Match(r, r.Path) {
 			if r.MatchFailed {
 				break

@@ -137,33 +137,36 @@ func (p *place) ReadHead(x *relay.Exchange) relay.Failure {
 func (p *place) ParseHead(x *relay.Exchange) (done bool, fail relay.Failure) {
 	b := x.In[x.Rd:x.Wr]
 	i := bytes.IndexByte(b, '\n')
-	if i < 0 {
+	switch {
+	case i < 0:
 		return false, fail
+	case !x.Fits(x.Rd + i + 1):
+		return false, x.TooBig()
 	}
-	line := bytes.TrimSuffix(b[:i], []byte("\r"))
 	s := x.State.(*state)
-	if string(line) == "END" {
-		x.R.Infof(`key: "%s" was not found by memcached`, s.key)
+	line, ok := bytes.CutSuffix(b[:i], []byte("\r"))
+	if ok && string(line) == "END" {
+		x.R.Infof(`key: "%s" was not found by memcached while %s`, s.key, relay.WhileHead)
 		x.Status, x.Length = 404, 0
 		x.Rd += i + 1
 		return true, fail
 	}
-	rest, ok := bytes.CutPrefix(line, []byte("VALUE "))
-	if !ok {
-		return false, p.invalid(x, "memcached sent invalid response: \"%s\"", line)
+	rest, value := bytes.CutPrefix(line, []byte("VALUE "))
+	if !ok || !value {
+		return false, x.Invalid("memcached sent invalid response: \"%s\"", line)
 	}
-	rest, ok = bytes.CutPrefix(rest, s.key)
-	if !ok || len(rest) == 0 || rest[0] != ' ' {
-		return false, p.invalid(x, "memcached sent invalid key in response \"%s\" for key \"%s\"", line, s.key)
+	if rest, ok = bytes.CutPrefix(rest, s.key); !ok {
+		return false, x.Invalid("memcached sent invalid key in response \"%s\" for key \"%s\"", line, s.key)
 	}
-	flags, length, ok := bytes.Cut(rest[1:], []byte(" "))
-	if !ok {
-		return false, p.invalid(x, "memcached sent invalid flags in response \"%s\" for key \"%s\"", line, s.key)
+	rest, space := bytes.CutPrefix(rest, []byte(" "))
+	flags, length, ok := bytes.Cut(rest, []byte(" "))
+	if !space || !ok {
+		return false, x.Invalid("memcached sent invalid response: \"%s\"", line)
 	}
 	if p.flag != 0 {
 		f, err := strconv.ParseUint(string(flags), 10, 32)
 		if err != nil {
-			return false, p.invalid(x, "memcached sent invalid flags in response \"%s\" for key \"%s\"", line, s.key)
+			return false, x.Invalid("memcached sent invalid flags in response \"%s\" for key \"%s\"", line, s.key)
 		}
 		if uint32(f)&p.flag != 0 {
 			x.R.UpHead.AddID(ngx.HeaderContentEncoding, []byte("gzip"))
@@ -171,16 +174,11 @@ func (p *place) ParseHead(x *relay.Exchange) (done bool, fail relay.Failure) {
 	}
 	n, err := strconv.ParseInt(string(length), 10, 64)
 	if err != nil || n < 0 {
-		return false, p.invalid(x, "memcached sent invalid length in response \"%s\" for key \"%s\"", line, s.key)
+		return false, x.Invalid("memcached sent invalid length in response \"%s\" for key \"%s\"", line, s.key)
 	}
 	x.Status, x.Length = 200, n
 	x.HeadAt, x.Rd = x.Rd, x.Rd+i+1
 	return true, fail
-}
-
-func (p *place) invalid(x *relay.Exchange, format string, args ...any) relay.Failure {
-	x.R.Errorf(format, args...)
-	return relay.Failure{Class: relay.NextInvalidHeader, Status: 502}
 }
 
 // Decode implements relay.Protocol: the value, and the trailer behind it.

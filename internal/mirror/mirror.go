@@ -61,6 +61,9 @@ func (c *Conf) mirror(r *ngx.Request) ngx.Outcome {
 	if !r.IsMain() {
 		return ngx.Next
 	}
+	if r.Debugging() {
+		r.Debugf("mirror handler")
+	}
 	if c.Body.V {
 		if out := r.ReadAll(); out != ngx.Next {
 			return out

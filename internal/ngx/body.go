@@ -60,7 +60,13 @@ func (r *Request) ReadAll() Outcome {
 		m.Wire.ReadBody(m, nil) // a client may wait for 100 Continue with a body of no bytes, too
 		return Next
 	}
+	if r.Debugging() {
+		r.Debugf("http read client request body")
+	}
 	err := m.Body.fill(m)
+	if r.Debugging() {
+		r.Debugf("http client request body recv %d, in a file: %t", m.Body.Size, m.Body.File != nil)
+	}
 	if err == nil {
 		m.Body.Read = true
 		return Next
@@ -91,6 +97,9 @@ func (r *Request) BodyError(err error) Outcome {
 func (r *Request) DiscardBody() Outcome {
 	if !r.IsMain() || r.Body.Read {
 		return Next
+	}
+	if r.Debugging() {
+		r.Debugf("http set discard body")
 	}
 	if err := r.Wire.Discard(r); err != nil {
 		return r.BodyError(err)

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"limpet/internal/errlog"
 	"limpet/internal/tcp"
 )
 
@@ -16,6 +17,12 @@ type Client struct {
 	Requests int    // so far, this one included: $connection_requests
 	Start    time.Time
 	Listener *Listener
+	// ErrorLog is for the lines about the connection that are of no request: the log of the address's default server,
+	// then that of the last request's place. It may be one of an earlier configuration, closed, as long as no request
+	// comes. Endpoint.Meet sets it.
+	ErrorLog *errlog.Log
+	// AllLines says that debug_connection names the client.
+	AllLines bool
 
 	// Addr is the client's address as modules see it: realip and the PROXY
 	// protocol replace it. Text is its text form, without the port.
@@ -74,6 +81,8 @@ type Endpoint struct {
 	HTTP2    bool // by a parameter of listen; see also Scope.HTTP2
 	Proxy    bool // connections begin with a PROXY protocol header
 	Deferred bool
+	// Debugs reports whether debug_connection names the other end of a connection; nil without such directives.
+	Debugs func(peer netip.AddrPort) bool
 }
 
 // TLS makes TLS sessions with the clients of an address, and judges requests by them.
@@ -86,8 +95,35 @@ type TLS interface {
 	Refuse(r *Request) int
 }
 
+// Meet notes what the error log takes about a connection whose endpoint is this. debug_connection is asked for the
+// connection's own address, not for one that the PROXY protocol or realip gave, as in nginx; but again at each request,
+// as a reload closes no connection.
+func (ep *Endpoint) Meet(c *Client) {
+	c.AllLines = ep.Debugs != nil && ep.Debugs(c.Conn.Remote())
+	if c.ErrorLog.Closed() {
+		c.ErrorLog = ep.Default.Core.ErrorLog
+	}
+}
+
+// Log returns the error log for a line about the connection.
+func (c *Client) Log() *errlog.Log {
+	if c.AllLines {
+		return c.ErrorLog.All()
+	}
+	return c.ErrorLog
+}
+
+// Debugging reports whether the log takes debug lines about the connection; see Request.Debugging.
+func (c *Client) Debugging() bool { return c.AllLines || c.ErrorLog.Debugging(errlog.DebugAll) }
+
+// Debugf writes a debug line about the connection.
+func (c *Client) Debugf(f errlog.Facility, format string, args ...any) {
+	c.Log().Debugf(f, c.ID, format, args...)
+}
+
 // Begin makes the server that a connection starts with the request's: that of the TLS handshake's name, or the default one.
 func (ep *Endpoint) Begin(r *Request) {
+	r.AllLines = r.Client.AllLines
 	r.Scope = ep.Default
 	if name := r.Client.ServerName; name != nil {
 		r.Scope = ep.Find(r, name)
@@ -102,6 +138,10 @@ func (ep *Endpoint) Serve(r *Request, host []byte) bool {
 		return true
 	}
 	r.Scope = ep.Find(r, host)
+	if r.Debugging() {
+		st := r.Scope.Level.Stmt
+		r.Debugf(`using server "%s" in %s:%d for host "%s"`, r.Scope.ServerName, st.File, st.Line, host)
+	}
 	if name != nil && r.Scope.VerifiesClients {
 		r.Infof("client attempted to request the server name different from the one that was negotiated while reading client request headers")
 		return false

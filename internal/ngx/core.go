@@ -51,6 +51,8 @@ type Core struct {
 	ErrorLogs nginxconf.List[errlog.Target]
 	// ErrorLog is opened when the configuration is built; nil before.
 	ErrorLog *errlog.Log
+	// Debug says that ErrorLog takes debug lines.
+	Debug bool
 
 	ClientHeaderTimeout      nginxconf.Opt[time.Duration]
 	ClientHeaderBufferSize   nginxconf.Opt[int64]

@@ -10,7 +10,7 @@ import (
 // Logf writes a line about the request to the error log in force, with nginx's
 // tail: client, server, request, upstream, host, referrer.
 func (r *Request) Logf(level errlog.Level, format string, args ...any) {
-	log := r.Scope.Core.ErrorLog
+	log := r.Log()
 	if !log.Enabled(level) {
 		return
 	}
@@ -23,6 +23,42 @@ func (r *Request) Errorf(format string, args ...any) { r.Logf(errlog.Error, form
 func (r *Request) Critf(format string, args ...any)  { r.Logf(errlog.Crit, format, args...) }
 func (r *Request) Warnf(format string, args ...any)  { r.Logf(errlog.Warn, format, args...) }
 func (r *Request) Infof(format string, args ...any)  { r.Logf(errlog.Info, format, args...) }
+
+// Log returns the error log in force: for lines that say themselves who asked what.
+func (r *Request) Log() *errlog.Log {
+	log := r.Scope.Core.ErrorLog
+	if r.AllLines {
+		return log.All()
+	}
+	return log
+}
+
+// Debugging reports whether the error log takes debug lines about the request. Every call of Debugf stands behind it,
+// `if r.Debugging() { r.Debugf(...) }`: without a debug log a request then costs a test of a flag for each, and no
+// argument is boxed.
+func (r *Request) Debugging() bool { return r.AllLines || r.Scope != nil && r.Scope.Core.Debug }
+
+// Debugf writes a debug line of the facility http, which has no tail, as in nginx.
+func (r *Request) Debugf(format string, args ...any) {
+	r.Log().Debugf(errlog.DebugHTTP, r.Client.ID, format, args...)
+}
+
+// DebugfOf is Debugf for a line of another facility.
+func (r *Request) DebugfOf(f errlog.Facility, format string, args ...any) {
+	r.Log().Debugf(f, r.Client.ID, format, args...)
+}
+
+// DebugTarget tells of the request line and of what was taken from it.
+func (r *Request) DebugTarget() {
+	http := "http"
+	if r.Proto == HTTP20 {
+		http = "http2"
+	}
+	r.Debugf(`%s request line: "%s"`, http, r.Line)
+	r.Debugf(`http uri: "%s"`, r.Path)
+	r.Debugf(`http args: "%s"`, r.Args)
+	r.Debugf(`http exten: "%s"`, extension(r.Path))
+}
 
 // appendTail appends who asked what of whom, as nginx does behind every line about a request.
 func (r *Request) appendTail(b []byte) []byte {

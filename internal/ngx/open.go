@@ -43,7 +43,7 @@ func (c *Core) Open(b *Build) error {
 	if err != nil {
 		return err
 	}
-	c.ErrorLog = log
+	c.ErrorLog, c.Debug = log, log.Debugging(errlog.DebugAll)
 	if c.Resolver.Own {
 		c.Resolver.V.SetLog(log)
 	}

@@ -129,6 +129,8 @@ type Request struct {
 	HeaderOnly bool
 	// LimitConn and LimitReq are what limit_conn and limit_req decided; of the client's request alone.
 	LimitConn, LimitReq LimitStatus
+	// AllLines says that the error log takes every line about the request whatever its level: debug_connection names the client.
+	AllLines bool
 	// NoLog keeps the request out of the access log.
 	NoLog bool
 	// Depth is how deep a subrequest is nested; 0 for the client's request.
@@ -329,7 +331,7 @@ func (r *Request) Sub(path, args []byte) *Request {
 		Main: r.Main, Parent: r, Client: r.Client, Wire: r.Wire, Engine: r.Engine, Scope: r.Scope.Server,
 		Line: r.Line, Method: []byte("GET"), URI: r.URI, Path: path, Args: args, Proto: r.Proto, Host: r.Host,
 		In: Header{append([]Field(nil), r.In.Fields...)}, Length: -1, Scheme: r.Scheme,
-		Internal: true, PathChanged: true, Start: time.Now(),
+		Internal: true, PathChanged: true, AllLines: r.AllLines, Start: time.Now(),
 		captures: append([]int(nil), r.captures...), captureSubject: r.captureSubject,
 		values: append([]value(nil), r.values...),
 	}

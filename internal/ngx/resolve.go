@@ -24,6 +24,9 @@ func (r *Request) Resolve(name string) ([]netip.Addr, error) {
 		return nil, ErrNoResolver
 	}
 	addrs, _, err := c.Resolver.V.Host(name, c.ResolverTimeout.V, r.Client.Conn.Await)
+	if r.Debugging() {
+		r.Debugf("name %s was resolved to %v, error: %v", name, addrs, err)
+	}
 	return addrs, err
 }
 

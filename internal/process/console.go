@@ -40,7 +40,7 @@ func (c *Console) Print(level errlog.Level, msg string) {
 		errlog.WriteStderr(level, msg)
 		return
 	}
-	log, err := errlog.Open(nil, []errlog.Target{{Level: errlog.Debug}})
+	log, err := errlog.Open(nil, []errlog.Target{{Level: errlog.Debug, Debug: errlog.DebugAll}})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, msg) // not for standard error, which is open
 		return

@@ -64,6 +64,9 @@ func step(c *Conf) ngx.Step {
 			return ngx.Next // a place before this one has decided
 		}
 		addr, ok := address(r, h, trusted, recursive)
+		if r.Debugging() {
+			r.Debugf(`realip: "%s", from: %s`, addr.Addr(), r.Client.Text)
+		}
 		if ok {
 			replace(r, addr)
 		}

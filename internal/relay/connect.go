@@ -16,6 +16,9 @@ func (x *Exchange) connect(p *upstream.Peer) Failure {
 	c := x.H.conf
 	x.kept = false
 	if k := x.To.group.Kept; k != nil {
+		if x.R.Debugging() {
+			x.R.Debugf("get keepalive peer")
+		}
 		for {
 			l, ok := k.Get(p, x.keptKey(), x.begun)
 			if !ok {
@@ -25,7 +28,13 @@ func (x *Exchange) connect(p *upstream.Peer) Failure {
 				x.link, x.kept = l, true
 				x.guard(l.Conn)
 				x.arm()
+				if x.R.Debugging() {
+					x.debugKept(l, true)
+				}
 				return Failure{}
+			}
+			if x.R.Debugging() {
+				x.debugKept(l, false)
 			}
 			l.Conn.Close()
 		}
@@ -53,11 +62,17 @@ func (x *Exchange) connect(p *upstream.Peer) Failure {
 	}
 	conn, err := x.H.poller.Dial(p.Network, p.Addr, opt)
 	if err != nil {
+		if x.R.Debugging() {
+			x.debugConnected(p, -1, err)
+		}
 		x.guard(nil)
 		return x.connectError(p, err)
 	}
 	x.link = upstream.Link{Conn: conn, Opened: x.begun, Idle: x.s.Asked.KeepIdle, Limit: x.s.Asked.KeepRequests}
 	x.arm()
+	if x.R.Debugging() {
+		x.debugConnected(p, conn.FD(), nil)
+	}
 	if t := x.s.Asked.TLS; x.To.scheme.TLS && (t == nil || *t) {
 		return x.handshake(p)
 	}
@@ -128,6 +143,9 @@ func (x *Exchange) disconnect() {
 		return
 	}
 	x.guard(nil)
+	if x.R.Debugging() {
+		x.R.Debugf("close http upstream connection: %d", x.link.Conn.FD())
+	}
 	x.link.Conn.Close()
 	x.link = upstream.Link{}
 }
@@ -138,6 +156,9 @@ func (x *Exchange) release() {
 		return // a spool did it, or nobody was asked
 	}
 	k := x.To.group.Kept
+	if k != nil && x.R.Debugging() {
+		x.R.Debugf("free keepalive peer")
+	}
 	if k == nil || !x.Keep || x.Rd != x.Wr || x.s.Peer == nil {
 		x.disconnect()
 		return
@@ -145,6 +166,9 @@ func (x *Exchange) release() {
 	x.guard(nil)
 	if x.ended.IsZero() {
 		x.ended = time.Now()
+	}
+	if x.R.Debugging() {
+		x.R.Debugf("free keepalive peer: saving connection %d", x.link.Conn.FD())
 	}
 	l := x.link
 	x.link = upstream.Link{}

@@ -120,7 +120,11 @@ func (h *Handler) serve(r *ngx.Request) ngx.Outcome {
 		return out
 	}
 	if h.cache != nil {
-		if out := x.lookup(); out != ngx.Next {
+		out := x.lookup()
+		if x.c != nil && r.Debugging() {
+			x.debugCache(out)
+		}
+		if out != ngx.Next {
 			return out
 		}
 	}
@@ -128,6 +132,9 @@ func (h *Handler) serve(r *ngx.Request) ngx.Outcome {
 		if status := h.target.locate(r, &x.To); status != 0 {
 			return ngx.Status(status)
 		}
+	}
+	if r.Debugging() {
+		r.Debugf("http init upstream, client timer: 0")
 	}
 	x.To.group.Begin(&x.s, r) // may change the request's header
 	if x.write(); x.refused != 0 {
@@ -148,6 +155,9 @@ func (x *Exchange) write() {
 	x.URI = [2]int{}
 	x.Out = x.H.Protocol.AppendRequest(x.Out[:0], x)
 	x.R.Up.URI = x.Out[x.URI[0]:x.URI[1]]
+	if x.R.Debugging() {
+		x.debugRequest()
+	}
 }
 
 // prepareBody reads the request's body where it is passed on whole, and decides its framing.
@@ -210,12 +220,18 @@ func (x *Exchange) run() ngx.Outcome {
 		}
 		out, fail := x.try(p, x.s.At)
 		for fail.Stale && x.mayRepeat() {
+			if x.R.Debugging() {
+				x.debugKept(x.link, false)
+			}
 			x.close()
 			x.R.Tries = x.R.Tries[:len(x.R.Tries)-1]
 			out, fail = x.try(p, time.Now())
 		}
 		if fail.Class == 0 {
 			x.s.Done(upstream.Good)
+			if x.R.Debugging() {
+				x.debugFinal(0)
+			}
 			return out
 		}
 		if out := x.failed(p, fail); out != ngx.Next {
@@ -264,6 +280,9 @@ func (x *Exchange) idempotent() bool {
 // failed ends a try that failed and says how the request goes on: Next asks the next peer.
 func (x *Exchange) failed(p *upstream.Peer, fail Failure) ngx.Outcome {
 	requestSent := x.sent > 0
+	if x.R.Debugging() {
+		x.debugNext(fail)
+	}
 	x.close()
 	x.endTry(fail.Status)
 	how := upstream.Failed
@@ -275,6 +294,9 @@ func (x *Exchange) failed(p *upstream.Peer, fail Failure) ngx.Outcome {
 	}
 	x.s.Done(how)
 	if fail.Class == NextOff || !x.mayAsk(fail.Class, requestSent, 0) {
+		if x.R.Debugging() {
+			x.debugFinal(fail.Status)
+		}
 		if x.c != nil {
 			return x.c.failed(x, fail)
 		}
@@ -324,14 +346,23 @@ func (x *Exchange) try(p *upstream.Peer, now time.Time) (ngx.Outcome, Failure) {
 	if !x.kept {
 		t.Connect = time.Since(x.begun)
 	}
+	if r.Debugging() {
+		r.Debugf("http upstream send request")
+	}
 	if fail := x.H.Protocol.Send(x); fail.Class != 0 {
 		return 0, fail
 	}
 	x.s.While = WhileHead
+	if r.Debugging() {
+		r.Debugf("http upstream process header")
+	}
 	if fail := x.H.Protocol.ReadHead(x); fail.Class != 0 {
 		return 0, fail
 	}
 	x.lastTry().Header = time.Since(x.begun)
+	if r.Debugging() {
+		x.debugHead()
+	}
 	x.s.Headed()
 	if class := statusClass(x.Status); class != 0 && x.mayAsk(class, true, 1) {
 		return 0, Failure{Class: class, Status: x.Status}
@@ -370,6 +401,9 @@ func (x *Exchange) endTry(status int) {
 	t.Sent, t.Received, t.Length = x.sent, x.got, x.src.read
 	if status != 0 {
 		t.Status = status
+	}
+	if x.R.Debugging() {
+		x.debugTry(t)
 	}
 	if p := x.s.Peer; p != nil {
 		p.Stats.Requests.Add(1)

@@ -160,7 +160,9 @@ func Handle(b *ngx.Build, s *ngx.Scope, t *Target, p Place) error {
 	k := p.Kind
 	conf := k.Conf(s.Level)
 	t.groups = ngx.Shared[upstream.Groups](b)
-	b.TempDir(conf.TempPath.V.Dir)
+	if conf.TempPath.IsSet() {
+		b.TempDir(conf.TempPath.V.Dir)
+	}
 	h := &Handler{
 		Place: p, conf: conf, target: t, cache: conf.cacher(b), store: conf.storer(), location: s.Name, hide: conf.hiddenFields(),
 		temp: &ngx.TempDir{Path: conf.TempPath.V}, exchanges: poolOf(b, k.Name), poller: b.Poller, slots: &b.Stats.Slots,

@@ -81,7 +81,7 @@ func (x *Exchange) AwaitHead() Failure {
 			return fail
 		}
 		if x.Wr >= limit {
-			return x.tooBig()
+			return x.TooBig()
 		}
 		if fail := x.Fill(); fail.Class != 0 {
 			return fail
@@ -96,7 +96,11 @@ func (x *Exchange) ResetHead() {
 	x.Length = -1
 }
 
-func (x *Exchange) tooBig() Failure {
+// Fits reports whether the buffer is large enough for a head that ends at In[end].
+func (x *Exchange) Fits(end int) bool { return end <= int(x.H.conf.BufferSize.V) }
+
+// TooBig logs a head that the buffer is too small for.
+func (x *Exchange) TooBig() Failure {
 	x.R.Errorf("upstream sent too big header while %s", WhileHead)
 	return Failure{Class: NextInvalidHeader, Status: 502}
 }
@@ -141,8 +145,8 @@ func (x *Exchange) ParseFields(at int) (done bool, fail Failure) {
 			return false, x.Invalid(`upstream sent invalid header: "%s\x%02x..."`, line, x.In[at+n])
 		case http1.FieldEnd:
 			x.HeadAt, x.Rd = x.Rd, at+n
-			if x.Rd > int(x.H.conf.BufferSize.V) {
-				return false, x.tooBig()
+			if !x.Fits(x.Rd) {
+				return false, x.TooBig()
 			}
 			return true, Failure{}
 		}
@@ -237,6 +241,9 @@ func (x *Exchange) deliver(p *upstream.Peer) ngx.Outcome {
 	}
 	if x.Status == 101 && x.H.Upgrades {
 		return x.upgrade()
+	}
+	if r.Debugging() {
+		x.debugAnswer()
 	}
 	if r.SendHead() != nil {
 		x.discard()
@@ -397,6 +404,9 @@ func (x *Exchange) accelRedirect() ngx.Outcome {
 // the client is gone.
 func (x *Exchange) Early() error {
 	r := x.R
+	if r.Debugging() {
+		r.Debugf("http upstream early hints: %d", x.Status)
+	}
 	if x.Status != 103 || !r.IsMain() || !ngx.Holds(r.Scope.Core.EarlyHints.V, r) {
 		return nil
 	}

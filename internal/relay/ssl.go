@@ -287,6 +287,9 @@ func (x *Exchange) handshake(p *upstream.Peer) Failure {
 	if err != nil {
 		return x.handshakeFailed(err)
 	}
+	if x.R.Debugging() {
+		x.debugTLS(cfg.ServerName)
+	}
 	if err := o.verify(x.link.Conn.TLS().PeerCertificates, name); err != nil {
 		x.R.Errorf("%s while %s", err, WhileTLS)
 		return Failure{Class: NextError, Status: 502}

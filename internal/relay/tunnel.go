@@ -39,7 +39,13 @@ func (x *Exchange) upgrade() ngx.Outcome {
 		up.Unread(x.In[x.Rd:x.Wr])
 		x.Rd = x.Wr
 	}
+	if r.Debugging() {
+		r.Debugf("http upstream process upgraded, fu:0")
+	}
 	x.join(client, up)
+	if r.Debugging() {
+		r.Debugf("http upstream upgraded done")
+	}
 	client.Close()
 	x.close()
 	x.endTry(0)

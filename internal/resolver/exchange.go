@@ -76,6 +76,9 @@ func (r *Resolver) try(ctx context.Context, p *pending, server netip.AddrPort, d
 		return err
 	}
 	defer conn.Close()
+	if r.debugging() {
+		r.debugf("resolve: \"%s\", resolver: %s", p.name, server)
+	}
 	conn.SetDeadline(deadline)
 	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Now()) })()
 	for i, packet := range p.packets {
@@ -127,6 +130,9 @@ func (r *Resolver) match(p *pending, server netip.AddrPort, b []byte) (int, *mes
 		r.say(errlog.Error, "%s while resolving, resolver: %s", err, server)
 		return 0, nil
 	}
+	if r.debugging() {
+		r.debugMessage(m)
+	}
 	for i, t := range p.types {
 		if m.typ != t || m.name != p.name {
 			continue
@@ -141,6 +147,21 @@ func (r *Resolver) match(p *pending, server netip.AddrPort, b []byte) (int, *mes
 	}
 	r.say(errlog.Error, "unexpected DNS response for %s while resolving, resolver: %s", m.name, server)
 	return 0, nil
+}
+
+// debugMessage tells of a response.
+func (r *Resolver) debugMessage(m *message) {
+	r.debugf("resolver DNS response %d fl:%04X qs:%s qt:%d an:%d", m.id, m.flags, m.name, m.typ, len(m.answers))
+	for _, rec := range m.answers {
+		switch rec.typ {
+		case typeCNAME:
+			r.debugf("resolver cname:%s ttl:%d", rec.target, rec.ttl)
+		case typeSRV:
+			r.debugf("resolver srv:%s port:%d priority:%d weight:%d ttl:%d", rec.target, rec.port, rec.priority, rec.weight, rec.ttl)
+		default:
+			r.debugf("resolver addr:%s ttl:%d", rec.addr, rec.ttl)
+		}
+	}
 }
 
 // byTCP asks one question by TCP (RFC 7766), nil when there is no answer.

@@ -134,6 +134,20 @@ func (r *Resolver) say(level errlog.Level, format string, args ...any) {
 	}
 }
 
+// debugging reports whether the log takes debug lines; debugf writes one.
+func (r *Resolver) debugging() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.log.Debugging(errlog.DebugCore)
+}
+
+func (r *Resolver) debugf(format string, args ...any) {
+	r.mu.Lock()
+	l := r.log
+	r.mu.Unlock()
+	l.Debugf(errlog.DebugCore, 0, format, args...)
+}
+
 // Wait waits until done is closed, at most for d. An error ends the waiting of the one who waits.
 type Wait func(done <-chan struct{}, d time.Duration) error
 
@@ -197,6 +211,9 @@ func (r *Resolver) ask(qn question, timeout time.Duration, wait Wait) (*answer, 
 	r.mu.Lock()
 	if a := r.cached(qn); a != nil {
 		r.mu.Unlock()
+		if r.debugging() {
+			r.debugf("resolve cached: %s", qn.name)
+		}
 		return a, nil
 	}
 	q := r.join(qn)
@@ -264,6 +281,9 @@ func (r *Resolver) run(ctx context.Context, q *query, server int) {
 	a, ok := r.resolve(ctx, q.question, server)
 	if !ok { // nobody waits
 		return
+	}
+	if r.debugging() {
+		r.debugf("resolve name done: %s, naddrs:%d nsrvs:%d error:%v valid:%s", q.name, len(a.addrs), len(a.records), a.err, time.Until(a.valid).Round(time.Second))
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

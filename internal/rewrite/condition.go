@@ -103,7 +103,7 @@ func (t *test) compile(c *compiler) condition {
 	case t.pattern != nil:
 		return t.match(negate, c.log)
 	case strings.HasSuffix(t.op, "="):
-		return func(r *ngx.Request, quoted bool) bool { return t.equal(r, quoted) != negate }
+		return func(r *ngx.Request, quoted bool) bool { return t.equal(r, quoted, negate) != negate }
 	}
 	return t.file(t.op[len(t.op)-1], negate)
 }
@@ -111,11 +111,29 @@ func (t *test) compile(c *compiler) condition {
 // truth is that of a variable: everything but the empty string and 0.
 func (t *test) truth(r *ngx.Request, _ bool) bool {
 	b := t.v.Bytes(r)
+	if r.Debugging() {
+		r.Debugf(`http script var: "%s"`, b)
+	}
 	return len(b) > 0 && !(len(b) == 1 && b[0] == '0')
 }
 
-func (t *test) equal(r *ngx.Request, quoted bool) bool {
-	return string(t.v.Bytes(r)) == string(textBytes(&t.text, r, quoted))
+// equal compares; negate is for the debug line.
+func (t *test) equal(r *ngx.Request, quoted, negate bool) bool {
+	is, want := t.v.Bytes(r), textBytes(&t.text, r, quoted)
+	ok := string(is) == string(want)
+	if r.Debugging() {
+		r.Debugf(`http script var: "%s"`, is)
+		r.Debugf(`http script value: "%s"`, want)
+		what, no := "equal", ""
+		if negate {
+			what = "not equal"
+		}
+		if ok == negate {
+			no = ": no"
+		}
+		r.Debugf("http script %s%s", what, no)
+	}
+	return ok
 }
 
 func (t *test) match(negate, log bool) condition {
@@ -128,7 +146,13 @@ func (t *test) match(negate, log bool) condition {
 
 // matchPattern matches as scripts do: a failure forgets the captures.
 func matchPattern(p *ngx.Pattern, r *ngx.Request, subject []byte, log bool) bool {
+	if r.Debugging() {
+		r.Debugf(`http script regex: "%s"`, p.Text)
+	}
 	ok := p.Match(r, subject)
+	if r.Debugging() {
+		debugMatch(r, ok, p, subject)
+	}
 	if !ok {
 		r.DropCaptures()
 	}
@@ -140,6 +164,18 @@ func matchPattern(p *ngx.Pattern, r *ngx.Request, subject []byte, log bool) bool
 		r.Logf(errlog.Notice, `"%s" %s "%s"`, p.Text, how, subject)
 	}
 	return ok
+}
+
+// debugMatch tells whether a pattern matches and what its groups are.
+func debugMatch(r *ngx.Request, ok bool, p *ngx.Pattern, subject []byte) {
+	if !ok {
+		r.Debugf(`"%s" does not match "%s"`, p.Text, subject)
+		return
+	}
+	r.Debugf(`"%s" matches "%s"`, p.Text, subject)
+	for i := 1; i < r.Captures(); i++ {
+		r.Debugf(`http script capture: "%s"`, r.Capture(i))
+	}
 }
 
 // file makes the tests -f -d -e -x.
@@ -159,6 +195,9 @@ func (t *test) file(kind byte, negate bool) condition {
 			default:
 				r.Critf(`%s "%s" failed %s`, call, name, errlog.Errno(err))
 			}
+			if r.Debugging() {
+				debugFile(r, kind, name, negate)
+			}
 			return negate
 		}
 		mode := st.Mode & syscall.S_IFMT
@@ -173,6 +212,17 @@ func (t *test) file(kind byte, negate bool) condition {
 		case 'x':
 			yes = st.Mode&syscall.S_IXUSR != 0
 		}
+		if r.Debugging() {
+			debugFile(r, kind, name, yes != negate)
+		}
 		return yes != negate
+	}
+}
+
+// debugFile tells of a test of a file and what it came to.
+func debugFile(r *ngx.Request, kind byte, name []byte, yes bool) {
+	r.Debugf(`http script file op -%c "%s"`, kind, name)
+	if !yes {
+		r.Debugf("http script file op false")
 	}
 }

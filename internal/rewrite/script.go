@@ -56,6 +56,9 @@ func stop(r *ngx.Request, st state) state {
 	if st.changed {
 		r.PathFree = true
 	}
+	if r.Debugging() {
+		r.Debugf("http script break")
+	}
 	st.done, st.changed = true, false
 	return st
 }
@@ -67,7 +70,12 @@ type assign struct {
 }
 
 func (a *assign) run(r *ngx.Request, st state) state {
-	a.v.Assign(r, textBytes(&a.text, r, st.quoted))
+	value := textBytes(&a.text, r, st.quoted)
+	if r.Debugging() {
+		r.Debugf(`http script value: "%s"`, value)
+		r.Debugf("http script set $%s", a.v.Name)
+	}
+	a.v.Assign(r, value)
 	return st
 }
 
@@ -79,7 +87,11 @@ type branch struct {
 }
 
 func (b *branch) run(r *ngx.Request, st state) state {
-	if !b.cond(r, st.quoted) {
+	ok := b.cond(r, st.quoted)
+	if r.Debugging() {
+		debugIf(r, ok)
+	}
+	if !ok {
 		return st
 	}
 	if b.scope != nil {
@@ -87,6 +99,15 @@ func (b *branch) run(r *ngx.Request, st state) state {
 		r.Scope = b.scope
 	}
 	return run(r, b.body, st)
+}
+
+// debugIf tells whether the block of an `if` is entered.
+func debugIf(r *ngx.Request, ok bool) {
+	if ok {
+		r.Debugf("http script if")
+	} else {
+		r.Debugf("http script if: false")
+	}
 }
 
 // change is `rewrite`.
@@ -118,6 +139,9 @@ func (w *change) run(r *ngx.Request, st state) state {
 		args = w.newArgs(r)
 	case !w.keepArgs:
 		args = nil
+	}
+	if r.Debugging() {
+		r.Debugf(`http script regex end, uri: "%s", args: "%s"`, path, args)
 	}
 	if w.log {
 		r.Logf(errlog.Notice, `rewritten data: "%s", args: "%s"`, path, args)
@@ -160,6 +184,9 @@ func (w *change) redirect(r *ngx.Request, st state) state {
 		}
 		url = join(r, url, mark, r.Args)
 	}
+	if r.Debugging() {
+		r.Debugf(`http script regex end, redirect: "%s"`, url)
+	}
 	if w.log {
 		r.Logf(errlog.Notice, `rewritten redirect: "%s"`, url)
 	}
@@ -175,6 +202,9 @@ type answer struct {
 }
 
 func (a *answer) run(r *ngx.Request, st state) state {
+	if r.Debugging() {
+		r.Debugf("http script return %d", a.status)
+	}
 	if !a.direct {
 		return st.end(ngx.Status(a.status))
 	}

@@ -65,7 +65,7 @@ type speaker interface {
 
 // speakers returns the protocols of backends by their names.
 func speakers() map[string]speaker {
-	return map[string]speaker{"http": httpSpeaker{}, "fastcgi": fastCGI{}, "scgi": scgi{}, "uwsgi": uwsgi{}}
+	return map[string]speaker{"http": httpSpeaker{}, "fastcgi": fastCGI{}, "scgi": scgi{}, "uwsgi": uwsgi{}, "memcached": memcached{}}
 }
 
 const backendUsage = usageError("usage: backend [-stop | -set] BACKEND1 [name=N] [path=P] [times=N] [status=N] [body=TEXT] [header='K: v']... " +

@@ -29,14 +29,19 @@ func kinds() map[string]kind {
 		{name: "fastcgi", speaks: "fastcgi", params: true},
 		{name: "scgi", speaks: "scgi", params: true},
 		{name: "uwsgi", plain: "uwsgi://", tls: "suwsgi://", speaks: "uwsgi", params: true},
+		{name: "memcached", speaks: "memcached"},
 	} {
 		m[k.name] = k
 	}
 	return m
 }
 
-// passed are the parameters that the scripts of a kind with parameters have in http { }, unless a block has its own.
+// passed is what the scripts of a kind have in http { } for what a request asks: parameters, unless a block has its own, or
+// a key.
 func (k kind) passed() []string {
+	if k.name == "memcached" {
+		return []string{"map $uri $memcached_key { default $uri; }"}
+	}
 	if !k.params {
 		return nil
 	}

@@ -18,6 +18,9 @@ func Features() string {
 		}
 	}
 	var words []string
+	if works["debug_connection"] { // what nginx has only when built with it
+		words = append(words, "--with-debug")
+	}
 	for _, f := range strings.Fields(withModules) {
 		word, directive := feature(f)
 		if works[directive] {

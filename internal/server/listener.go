@@ -94,6 +94,9 @@ func (s *Server) bind(snap *Snapshot, report func(errlog.Level, string)) (map[st
 			switch {
 			case err == nil:
 				fresh[a.Listen.Addr] = l
+				if snap.log.Debugging(errlog.DebugCore) {
+					snap.log.Debugf(errlog.DebugCore, 0, "bind() %s", a.Listen.Addr)
+				}
 			case errors.Is(err, syscall.EADDRINUSE):
 				report(errlog.Emerg, bindError(a, err).Error())
 				busy = true

@@ -30,6 +30,7 @@ type Main struct {
 	RlimitNofile    conf.Opt[int]
 	WorkingDir      conf.Opt[string]
 	Connections     conf.Opt[int]
+	Debugged        conf.List[debugged]
 	hasEvents       bool
 }
 
@@ -70,7 +71,8 @@ func (c *Main) Directives() []conf.Directive {
 		conf.Accepted("accept_mutex_delay", conf.Events, conf.Args1, tuning),
 		conf.Accepted("epoll_events", conf.Events, conf.Args1, tuning),
 		conf.Accepted("worker_aio_requests", conf.Events, conf.Args1, tuning),
-		conf.Accepted("debug_connection", conf.Events, conf.Args1, "there is no debug log"),
+		conf.Many("debug_connection", conf.Events, conf.Args1, &c.Debugged, parseDebugConnection, "",
+			"Has every line about a client's connections logged, whatever error_log's level."),
 	}
 }
 
@@ -145,15 +147,18 @@ func parseWorkers(s *conf.Setting) (int, error) {
 	return max(n, 1), nil
 }
 
-// connectionsOf returns worker_connections, which stands in events.
-func connectionsOf(config *conf.Config) int {
+// eventsOf returns what stands in events.
+func eventsOf(config *conf.Config) *Main {
 	for _, lv := range config.Root.Inner {
 		if lv.Context == conf.Events {
-			return conf.Of[*Main](lv).Connections.V
+			return conf.Of[*Main](lv)
 		}
 	}
-	return MainOf(config).Connections.V
+	return MainOf(config)
 }
+
+// connectionsOf returns worker_connections.
+func connectionsOf(config *conf.Config) int { return eventsOf(config).Connections.V }
 
 func mainModule() ngx.Module {
 	return ngx.Module{Name: "main", Conf: func() conf.Settings { return new(Main) }}

@@ -130,6 +130,10 @@ func (s *Server) Reload() (*nginxconf.Config, error) {
 		return config, err
 	}
 	old := s.current.Load()
+	debug := old.log.Debugging(errlog.DebugCore)
+	if debug {
+		old.log.Debugf(errlog.DebugCore, 0, "reload: %s was read, generation %d is in force", s.opt.ConfFile, s.Generation())
+	}
 	snap, err := s.build(config, old)
 	if err != nil {
 		return config, err
@@ -140,6 +144,9 @@ func (s *Server) Reload() (*nginxconf.Config, error) {
 		return config, err
 	}
 	gone := s.exchange(snap, fresh)
+	if debug {
+		old.log.Debugf(errlog.DebugCore, 0, "reload: built, %d addresses, %d sockets opened, %d to be closed", len(snap.points), len(fresh), len(gone))
+	}
 	snap.build.Start()
 	s.generation.Add(1)
 	s.current.Store(snap)
@@ -152,6 +159,9 @@ func (s *Server) Reload() (*nginxconf.Config, error) {
 	}
 	s.http.CloseGone()
 	s.http.LeaveUnder(old.has)
+	if debug {
+		old.log.Debugf(errlog.DebugCore, 0, "reload: generation %d is in force, the old one has %d requests", s.Generation(), old.users.Load()-1)
+	}
 	s.retire(old)
 	return config, nil
 }
@@ -166,6 +176,9 @@ func (s *Server) retire(old *Snapshot) {
 	old.onIdle = func() {
 		if late != nil {
 			late.Stop()
+		}
+		if old.log.Debugging(errlog.DebugCore) {
+			old.log.Debugf(errlog.DebugCore, 0, "reload: the old configuration's last request has ended")
 		}
 		old.build.Retire()
 		if s.OnRetire != nil {

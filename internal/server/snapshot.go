@@ -68,9 +68,11 @@ func (s *Snapshot) assemble(opt Options) error {
 	}
 	s.site = site
 	engine := &location.Engine{}
+	debugs := debugsOf(s.config)
 	for _, a := range site.Addresses {
 		ep := &ngx.Endpoint{
 			Default: a.Default, Find: a.Find, Engine: engine, Release: s.release, HTTP2: a.Listen.HTTP2, Proxy: a.Listen.Proxy,
+			Debugs: debugs,
 		}
 		if a.Listen.SSL {
 			ep.TLS, err = tlsconf.Accept(s.build, tlsconf.Address{Default: a.Default, Scopes: a.Scopes(), Find: a.Find, HTTP2: a.Listen.HTTP2})

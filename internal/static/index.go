@@ -71,6 +71,9 @@ func (c *Conf) index(r *ngx.Request) ngx.Outcome {
 			return ngx.Status(403)
 		}
 		full := concat(r, dir, name)
+		if r.Debugging() {
+			r.Debugf(`open index "%s"`, full)
+		}
 		_, err := stat(r, &c.Symlinks.V, full)
 		if err == nil {
 			r.Path = concat(r, r.Path, name)
@@ -90,6 +93,9 @@ func (c *Conf) index(r *ngx.Request) ngx.Outcome {
 
 // noIndex says what an error of looking at an index comes to: Next for a file that just isn't there.
 func (c *Conf) noIndex(r *ngx.Request, name []byte, err *openError) ngx.Outcome {
+	if r.Debugging() {
+		r.Debugf(`%s "%s" failed %s`, err.call, name, errlog.Errno(err.err))
+	}
 	switch {
 	case err.err == unix.ENOENT:
 		return ngx.Next
@@ -116,6 +122,9 @@ func indexError(r *ngx.Request, name []byte, err error) ngx.Outcome {
 
 // testFolder looks whether the folder of an index that isn't there is there itself.
 func (c *Conf) testFolder(r *ngx.Request, dir, name []byte) ngx.Outcome {
+	if r.Debugging() {
+		r.Debugf(`http index check dir: "%s"`, dir)
+	}
 	f, err := stat(r, &c.Symlinks.V, dir)
 	switch {
 	case err == nil && f.dir:

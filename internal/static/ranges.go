@@ -35,6 +35,9 @@ func ranges(r *ngx.Request, limit int) ngx.Outcome {
 	spans, how := parseRanges(field[6:], o.Length, limit)
 	switch how {
 	case rangesBad:
+		if r.Debugging() {
+			r.Debugf("http range: none of %d bytes", o.Length)
+		}
 		o.Header.Hide(ngx.HeaderContentRange) // a peer's
 		b := append(r.Alloc(40)[:0], "bytes */"...)
 		o.Header.AddID(ngx.HeaderContentRange, strconv.AppendInt(b, o.Length, 10))
@@ -43,6 +46,11 @@ func ranges(r *ngx.Request, limit int) ngx.Outcome {
 	case rangesWhole:
 		acceptRanges(r)
 		return ngx.Next
+	}
+	if r.Debugging() {
+		for _, s := range spans {
+			r.Debugf("http range: %d-%d of %d", s.start, s.end-1, o.Length)
+		}
 	}
 	o.Status, o.Reason = 206, nil
 	o.Header.Hide(ngx.HeaderAcceptRanges)

@@ -43,11 +43,17 @@ func (c *Conf) serve(r *ngx.Request) ngx.Outcome {
 	if !ok {
 		return ngx.Status(403)
 	}
+	if r.Debugging() {
+		r.Debugf(`http filename: "%s"`, name)
+	}
 	f, err := open(r, &c.Symlinks.V, name)
 	if err != nil {
 		return failed(r, name, err)
 	}
 	defer f.close()
+	if r.Debugging() {
+		r.Debugf("http static fd: %d", f.fd)
+	}
 	switch {
 	case f.dir:
 		return toFolder(r)
@@ -78,6 +84,9 @@ func failed(r *ngx.Request, name []byte, err *openError) ngx.Outcome {
 
 // toFolder redirects a folder's name to the name with a slash.
 func toFolder(r *ngx.Request) ngx.Outcome {
+	if r.Debugging() {
+		r.Debugf("http dir")
+	}
 	loc := r.Alloc(3*len(r.Path) + 2 + len(r.Args))[:0]
 	loc = append(ngx.AppendEscaped(loc, r.Path, ngx.EscapeURI), '/')
 	if len(r.Args) > 0 {

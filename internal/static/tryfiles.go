@@ -71,6 +71,9 @@ func addTryFiles(b *ngx.Build, s *ngx.Scope) error {
 // tryFiles makes the first file that is there the request's path, or goes where the last argument says.
 func (c *Conf) tryFiles(r *ngx.Request) ngx.Outcome {
 	t := &c.TryFiles.V
+	if r.Debugging() {
+		r.Debugf("try files handler")
+	}
 	for i := range t.tries {
 		if t.tries[i].found(r, c) {
 			return ngx.Next
@@ -113,6 +116,13 @@ func (t *try) found(r *ngx.Request, c *Conf) bool {
 		path = concat(r, prefix, path)
 		name = r.MapPath(path)
 	}
+	if r.Debugging() {
+		what := "file"
+		if t.dir {
+			what = "dir"
+		}
+		r.Debugf(`trying to use %s: "%s" "%s"`, what, path, name)
+	}
 	f, err := stat(r, &c.Symlinks.V, name)
 	if err != nil {
 		if !err.missing() {
@@ -125,6 +135,9 @@ func (t *try) found(r *ngx.Request, c *Conf) bool {
 		return false
 	case root.Alias && root.Rx && t.dir:
 		return true
+	}
+	if r.Debugging() {
+		r.Debugf(`try file uri: "%s"`, path)
 	}
 	r.Path, r.BelowAlias = path, root.Alias && root.Rx
 	return true

@@ -270,6 +270,13 @@ func (c *Conn) Reset() error {
 	return c.closeSocket()
 }
 
+// FD returns the socket's descriptor for log lines, -1 where there is none any more.
+func (c *Conn) FD() int {
+	fd := -1
+	c.Control(func(own int) error { fd = own; return nil })
+	return fd
+}
+
 // Control calls f with the descriptor, for options of the socket.
 func (c *Conn) Control(f func(fd int) error) error {
 	if c.sock == nil {

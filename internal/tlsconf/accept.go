@@ -94,18 +94,41 @@ func (a *acceptor) Handshake(c *ngx.Client, ep *ngx.Endpoint) bool {
 	core := ep.Default.Core
 	err := c.Conn.ServerTLS(&tls.Config{GetConfigForClient: s.choose}, core.ClientHeaderTimeout.V)
 	if err != nil {
-		s.failed(core.ErrorLog, err)
+		if c.Debugging() {
+			c.Debugf(errlog.DebugEvent, "SSL_do_handshake: -1, %s", err)
+		}
+		s.failed(c.Log(), err)
 		return false
 	}
 	if size := s.server.conf.BufferSize.V; size < 16<<10 {
 		c.Conn.SetRecordSize(int(size))
 	}
 	c.TLS = c.Conn.TLS()
-	if !s.askOCSP(core.ErrorLog) {
+	if c.Debugging() {
+		s.debug()
+	}
+	if !s.askOCSP(c.Log()) {
 		return false
 	}
 	c.HTTP2 = c.TLS.NegotiatedProtocol == "h2"
 	return true
+}
+
+// debug tells what a handshake came to.
+func (s *session) debug() {
+	c, state := s.client, s.client.TLS
+	c.Debugf(errlog.DebugEvent, "SSL_do_handshake: 1")
+	c.Debugf(errlog.DebugEvent, `SSL: %s, cipher: "%s"`, openssl.VersionName(state.Version), openssl.CipherName(state.CipherSuite))
+	if state.DidResume {
+		c.Debugf(errlog.DebugEvent, "SSL reused session")
+	}
+	if state.NegotiatedProtocol != "" {
+		c.Debugf(errlog.DebugHTTP, "SSL ALPN selected: %s", state.NegotiatedProtocol)
+	}
+	for depth, cert := range state.PeerCertificates {
+		c.Debugf(errlog.DebugEvent, `verify: "%s", depth:%d, subject:"%s", issuer:"%s"`, s.result, depth,
+			openssl.DN(cert.RawSubject), openssl.DN(cert.RawIssuer))
+	}
 }
 
 // failed logs why a handshake failed, as nginx does.
@@ -136,6 +159,10 @@ type loggedError struct{ error }
 // choose finds the virtual server by the name that the client asks for and returns the session's configuration.
 func (s *session) choose(info *tls.ClientHelloInfo) (*tls.Config, error) {
 	a, c := s.a, s.client
+	if c.Debugging() {
+		c.Debugf(errlog.DebugHTTP, "SSL ALPN supported by client: %s", info.SupportedProtos)
+		c.Debugf(errlog.DebugHTTP, `SSL server name: "%s"`, info.ServerName)
+	}
 	s.hello = hello{info.ServerName, info.CipherSuites, info.SupportedCurves}
 	s.server = a.deflt
 	scope := a.first
