@@ -124,7 +124,7 @@ func (c *Conf) BodyRows() []nginxconf.Directive {
 		nginxconf.Bufs(p+"_buffers", hsl, &c.Buffers, "8 4k", "Sets how much of a response is kept in memory for a slow client."),
 		nginxconf.Size(p+"_busy_buffers_size", hsl, &c.BusySize, "", "Bounds what is on its way to the client while the rest is still read.").WithoutEffect("buffers aren't divided, so the size is only checked against the others"),
 		nginxconf.Flag(p+"_force_ranges", hsl, &c.ForceRanges, "off", "Serves ranges of responses whatever their Accept-Ranges."),
-		ngx.TextRow(p+"_limit_rate", hsl, &c.LimitRate, "0", "Limits the rate of reading a response, in bytes a second."),
+		ngx.RateRow(p+"_limit_rate", hsl, &c.LimitRate, "0", "Limits the rate of reading a response, in bytes a second."),
 		nginxconf.Custom(p+"_temp_path", hsl, nginxconf.Args1234, &c.TempPath, ngx.ParseTempPath, p+"_temp", "Sets the folder for responses that a slow client takes."),
 		nginxconf.Size(p+"_max_temp_file_size", hsl, &c.MaxTempSize, "1024m", "Bounds the temporary file of a response."),
 		nginxconf.Size(p+"_temp_file_write_size", hsl, &c.TempWriteSize, "", "Bounds how much goes to the temporary file at once.").WithoutEffect("writes aren't divided, so the size is only checked against the others"),
