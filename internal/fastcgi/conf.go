@@ -40,7 +40,7 @@ func (c *Conf) Directives() []nginxconf.Directive {
 		nginxconf.Flag("fastcgi_keep_conn", hsl, &c.KeepConn, "off", "Asks the server to keep connections open."),
 		nginxconf.Each("fastcgi_catch_stderr", hsl, nginxconf.Args1, &c.CatchStderr, func(s *nginxconf.Setting) (string, error) { return s.Arg(0), nil },
 			"Takes an answer for invalid when the server's standard error has this text."),
-		nginxconf.Accepted("fastcgi_send_lowat", hsl, nginxconf.Args1, "Linux has no low-water mark for sending"),
+		relay.LowatRow("fastcgi"),
 	)
 }
 

@@ -150,6 +150,22 @@ func WordsBut(words []nginxconf.Word[uint32], names ...string) []nginxconf.Word[
 	return slices.DeleteFunc(words, func(w nginxconf.Word[uint32]) bool { return slices.Contains(names, w.Name) })
 }
 
+// LowatRow is the _send_lowat of the kinds that have it.
+func LowatRow(kind string) nginxconf.Directive {
+	d := nginxconf.Custom(kind+"_send_lowat", nginxconf.HTTPServerLocation, nginxconf.Args1, new(nginxconf.Opt[int64]), parseLowat, "", "Accepted without effect.")
+	d.Why = "Linux has no low-water mark for sending"
+	return d
+}
+
+func parseLowat(s *nginxconf.Setting) (int64, error) {
+	n, ok := nginxconf.ParseSize(s.Arg(0))
+	if !ok {
+		return 0, nginxconf.Brief("invalid value")
+	}
+	s.Warn(`"%s" is not supported, ignored`, s.Name)
+	return n, nil
+}
+
 func word(s *nginxconf.Setting) (string, error) { return s.Arg(0), nil }
 
 // Check makes nginx's checks of the buffers' sizes. The texts are nginx's.
