@@ -204,7 +204,7 @@ type bind struct {
 }
 
 func parseBind(s *nginxconf.Setting) (bind, error) {
-	if s.Arg(0) == "off" {
+	if s.Arg(0) == "off" && len(s.Args) == 1 {
 		return bind{}, nil
 	}
 	t, err := ngx.ParseText(s, s.Arg(0))
@@ -212,16 +212,16 @@ func parseBind(s *nginxconf.Setting) (bind, error) {
 		return bind{}, err
 	}
 	b := bind{Addr: t, On: true}
+	if addr, ok := t.Static(); ok {
+		if _, err := localAddr(addr); err != nil {
+			return b, fmt.Errorf(`invalid address "%s"`, addr)
+		}
+	}
 	if len(s.Args) == 2 {
 		if s.Arg(1) != "transparent" {
 			return b, fmt.Errorf(`invalid parameter "%s"`, s.Arg(1))
 		}
 		b.Transparent = true
-	}
-	if addr, ok := t.Static(); ok {
-		if _, err := localAddr(addr); err != nil {
-			return b, fmt.Errorf(`invalid address "%s"`, addr)
-		}
 	}
 	return b, nil
 }
