@@ -60,7 +60,6 @@ func kind() *relay.Kind {
 			{Prefix: "uwsgi://", Shown: "uwsgi://"}, {Prefix: "suwsgi://", Shown: "suwsgi://", TLS: true}, {Shown: "uwsgi://"},
 		},
 		Next:   relay.WordsBut(relay.HTTPWords(), "http_502", "http_504"),
-		Stale:  relay.WordsBut(relay.HTTPWords(), "http_502", "http_504", "non_idempotent"),
 		Hidden: []string{"X-Accel-Expires", "X-Accel-Redirect", "X-Accel-Limit-Rate", "X-Accel-Buffering", "X-Accel-Charset"},
 		Conf:   func(lv *nginxconf.Level) *relay.Conf { return &nginxconf.Of[*Conf](lv).Conf },
 	}
