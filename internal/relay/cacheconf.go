@@ -220,8 +220,10 @@ func (c *CacheConf) check(k *Kind, lv *nginxconf.Level) error {
 	case static:
 	case c.Key.IsSet():
 		return nil
-	default:
+	case lv.Context != nginxconf.HTTP:
 		lv.Loader().WarnAtEnd(`no "%s_cache_key" for "%s_cache"`, k.Name, k.Name)
+		return nil
+	default:
 		return nil
 	}
 	if lv.Context == nginxconf.HTTP && len(lv.Inner) == 0 {
