@@ -1,148 +1,29 @@
 package fastcgi
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
-	"net"
 	"strings"
 	"testing"
-	"time"
 
-	"limpet/internal/errlog"
 	"limpet/internal/ngx"
 	"limpet/internal/relay"
-	"limpet/internal/tcp"
+	"limpet/internal/relaytest"
 	"limpet/nginxconf"
-	"limpet/upstream"
 )
-
-// blocks has the blocks that the directives stand in.
-type blocks struct{}
-
-func (blocks) Directives() []nginxconf.Directive {
-	none := func(*nginxconf.Setting) error { return nil }
-	return []nginxconf.Directive{
-		nginxconf.Block("http", nginxconf.Main, nginxconf.HTTP, nginxconf.NoArgs, none, nil, "http"),
-		nginxconf.Block("server", nginxconf.HTTP, nginxconf.Server, nginxconf.NoArgs, none, nil, "server"),
-		nginxconf.Block("location", nginxconf.Server, nginxconf.Location, nginxconf.AnyArgs, none, nil, "location"),
-	}
-}
-
-// variables are those that the tests use.
-func variables() *ngx.Vars {
-	nothing := func(_ *ngx.Request, b []byte) ([]byte, bool) { return b, true }
-	return ngx.NewVars(append(Vars(),
-		ngx.Variable{Name: "host", Get: func(r *ngx.Request, b []byte) ([]byte, bool) { return append(b, r.Host...), true }},
-		ngx.Variable{Name: "uri", Get: func(r *ngx.Request, b []byte) ([]byte, bool) { return append(b, r.Path...), true }},
-		ngx.Variable{Name: "empty", Get: nothing},
-		ngx.Variable{Name: "is_request_port", Get: nothing},
-		ngx.Variable{Name: "request_port", Get: nothing},
-	))
-}
 
 // location returns a place with the statements of a location.
 func location(t testing.TB, statements string) *place {
 	t.Helper()
-	vs := variables()
-	config, err := nginxconf.Load("nginx.conf", nginxconf.Options{
-		Modules: []nginxconf.Module{
-			{Name: "vars", Conf: func() nginxconf.Settings { return &ngx.VarConf{Vars: vs} }},
-			{Name: "blocks", Conf: func() nginxconf.Settings { return blocks{} }},
-			{Name: "upstream", Conf: upstream.Module().Conf},
-			{Name: "fastcgi", Conf: Module().Conf},
-		},
-		ReadFile: func(string) ([]byte, error) {
-			return []byte("http { server { location / {\n" + statements + "\nfastcgi_pass 127.0.0.1:9000; } } }\n"), nil
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	lv := config.Root
-	for len(lv.Inner) > 0 {
-		lv = lv.Inner[len(lv.Inner)-1]
-	}
-	c := nginxconf.Of[*Conf](lv)
+	c := nginxconf.Of[*Conf](relaytest.Level(t, Module(), statements+"fastcgi_pass 127.0.0.1:9000;"))
 	return newPlace(c, c.Pass.V.Value)
 }
 
-// request returns a client's request, with fields as pairs of name and value.
-func request(method, uri string, fields ...string) *ngx.Request {
-	r := &ngx.Request{
-		Scope: &ngx.Scope{Name: "/", Core: &ngx.Core{ErrorLog: new(errlog.Log)}}, Client: &ngx.Client{Text: []byte("192.0.2.1")},
-		Method: []byte(method), URI: []byte(uri), Host: []byte("example.com"), Proto: ngx.HTTP11, Length: -1,
-	}
-	r.Main = r
-	r.Scope.Server = r.Scope
-	r.SetTarget([]byte(uri))
-	for i := 0; i < len(fields); i += 2 {
-		r.In.Add([]byte(fields[i]), []byte(fields[i+1]))
-	}
-	return r
-}
-
-// pieces is a connection whose peer sends pieces, one a read, and closes.
-type pieces struct {
-	net.Conn
-	list [][]byte
-}
-
-func (c *pieces) Read(p []byte) (int, error) {
-	if len(c.list) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(p, c.list[0])
-	if c.list[0] = c.list[0][n:]; len(c.list[0]) == 0 {
-		c.list = c.list[1:]
-	}
-	return n, nil
-}
-
-func (*pieces) Write(p []byte) (int, error)      { return len(p), nil }
-func (*pieces) Close() error                     { return nil }
-func (*pieces) SetDeadline(time.Time) error      { return nil }
-func (*pieces) SetReadDeadline(time.Time) error  { return nil }
-func (*pieces) SetWriteDeadline(time.Time) error { return nil }
-func (*pieces) LocalAddr() net.Addr              { return &net.TCPAddr{} }
-func (*pieces) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
-
 // answering is an Exchange whose peer sends an answer in pieces of n bytes; 0: in one.
-func answering(t testing.TB, p *place, r *ngx.Request, answer []byte, n int) *relay.Exchange {
+func answering(t testing.TB, p *place, r *ngx.Request, answer string, n int) *relay.Exchange {
 	t.Helper()
-	c := new(pieces)
-	for n > 0 && len(answer) > n {
-		c.list = append(c.list, answer[:n])
-		answer = answer[n:]
-	}
-	if len(answer) > 0 {
-		c.list = append(c.list, answer)
-	}
-	x, err := relay.Trial(relay.Place{Kind: kind(), Protocol: p, Chunks: true}, &p.conf.Conf, r, tcp.New(c))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(x.End)
-	return x
-}
-
-// outcome reads an answer and tells of it: how it failed, or its status, fields and body.
-func outcome(x *relay.Exchange) string {
-	if fail := x.H.Protocol.ReadHead(x); fail.Class != 0 {
-		return fmt.Sprint("fail ", fail.Class, " ", fail.Status)
-	}
-	var b strings.Builder
-	fmt.Fprint(&b, x.Status)
-	for _, f := range x.R.UpHead.Fields {
-		fmt.Fprintf(&b, " %s=%s", f.Name, f.Value)
-	}
-	body, err := x.ReadAll()
-	fmt.Fprintf(&b, " %q", body)
-	if err != nil {
-		fmt.Fprintf(&b, " %v", err)
-	}
-	return b.String()
+	return relaytest.Answering(t, relay.Place{Kind: kind(), Protocol: p, Chunks: true}, &p.conf.Conf, r, []byte(answer), n)
 }
 
 // rec is a record as it is on the wire.
@@ -198,8 +79,8 @@ func TestAnswers(t *testing.T) {
 			p := location(t, "fastcgi_catch_stderr Fatal; fastcgi_buffer_size 512; fastcgi_buffers 4 512;")
 			// Whole, parted at every byte, and a byte a read.
 			for cut := 0; cut <= len(c.answer); cut++ {
-				x := answering(t, p, request(c.method, "/"), []byte(c.answer), cut)
-				if got := outcome(x); got != c.want {
+				x := answering(t, p, relaytest.Request(c.method, "/", ""), c.answer, cut)
+				if got := relaytest.Outcome(x); got != c.want {
 					t.Fatalf("in pieces of %d:\ngot  %s\nwant %s", cut, got, c.want)
 				}
 			}
@@ -226,8 +107,8 @@ func TestConnectionIsKeptBehindItsAnswer(t *testing.T) {
 		{"not asked for", "", "", false},
 		{"bytes behind the answer", "fastcgi_keep_conn on;", "more", false},
 	} {
-		x := answering(t, location(t, c.conf), request("GET", "/"), []byte(rec(stdout, 0, "A: b\r\n\r\nhello")+end+c.behind), 0)
-		outcome(x)
+		x := answering(t, location(t, c.conf), relaytest.Request("GET", "/", ""), rec(stdout, 0, "A: b\r\n\r\nhello")+end+c.behind, 0)
+		relaytest.Outcome(x)
 		if x.Keep != c.want {
 			t.Errorf("%s: kept %v", c.rule, x.Keep)
 		}
@@ -314,13 +195,8 @@ func TestRequests(t *testing.T) {
 		{"a parameter in place of a field", "fastcgi_param HTTP_X_A mine; fastcgi_param HTTP_HOST ''; fastcgi_param HTTP_B '';", "", []string{"x-a", "1", "B", "2"}, []string{"HTTP_X_A=mine"}, 0},
 		{"connections kept", "fastcgi_keep_conn on;", "", nil, []string{"HTTP_HOST=example.com"}, keepConn},
 	} {
-		r := request("POST", "/p", c.fields...)
-		if c.body != "" {
-			r.Length = int64(len(c.body))
-			r.Body = ngx.Body{Read: true, Mem: []byte(c.body), Size: r.Length}
-		}
 		p := location(t, c.conf)
-		x := answering(t, p, r, nil, 0)
+		x := answering(t, p, relaytest.Request("POST", "/p", c.body, c.fields...), "", 0)
 		got := receive(p.AppendRequest(nil, x))
 		if got.role != responder || got.flags != c.flags || !got.paramsEnd || !got.stdinEnd || got.unpadded || got.unexpected != "" {
 			t.Errorf("%s: role %d flags %d, streams ended %v %v, unpadded %v, unexpected %q", c.rule, got.role, got.flags, got.paramsEnd, got.stdinEnd, got.unpadded, got.unexpected)
@@ -333,34 +209,24 @@ func TestRequests(t *testing.T) {
 
 func TestBodiesAreFramedInPlace(t *testing.T) {
 	p := location(t, "")
-	x := answering(t, p, request("POST", "/"), nil, 0)
+	x := answering(t, p, relaytest.Request("POST", "/", ""), "", 0)
 	for _, c := range []struct {
 		body string
 		end  bool
 		want string
 	}{
-		{"hello", false, rec(stdin, 0, "hello") + "\x00\x00\x00"},
-		{"hello", true, rec(stdin, 0, "hello") + "\x00\x00\x00" + rec(stdin, 0, "")},
+		{"hello", false, rec(stdin, 3, "hello")},
+		{"hello", true, rec(stdin, 3, "hello") + rec(stdin, 0, "")},
 		{"", true, rec(stdin, 0, "")},
 		{"", false, ""},
 		{"12345678", false, rec(stdin, 0, "12345678")},
 	} {
 		copy(x.In[relay.FrameRoom:], c.body)
 		got := string(p.Frame(x, len(c.body), c.end))
-		if want := fix(c.want, len(c.body)); got != want {
+		if want := strings.ReplaceAll(c.want, "\xff", "\x00"); got != want { // what pads is zeros
 			t.Errorf("%q, end %v: got %q, want %q", c.body, c.end, got, want)
 		}
 	}
-}
-
-// fix notes the padding that stands behind a record in its header.
-func fix(s string, n int) string {
-	if n == 0 || n%8 == 0 {
-		return s
-	}
-	b := []byte(s)
-	b[6] = byte(8 - n%8)
-	return string(b)
 }
 
 // FuzzAnswers reads records in one piece and in small ones: it must come to the same.
@@ -373,8 +239,8 @@ func FuzzAnswers(f *testing.F) {
 	p := location(f, "fastcgi_catch_stderr Fatal;")
 	f.Fuzz(func(t *testing.T, answer []byte, n int) {
 		answer = answer[:min(len(answer), 4000)] // what is larger is too big by what has come, framing among it
-		whole := outcome(answering(t, p, request("GET", "/"), bytes.Clone(answer), 0))
-		parted := outcome(answering(t, p, request("GET", "/"), bytes.Clone(answer), max(n, 1)))
+		whole := relaytest.Outcome(answering(t, p, relaytest.Request("GET", "/", ""), string(answer), 0))
+		parted := relaytest.Outcome(answering(t, p, relaytest.Request("GET", "/", ""), string(answer), max(n, 1)))
 		if whole != parted {
 			t.Errorf("in one piece %s\nin pieces of %d %s", whole, max(n, 1), parted)
 		}
@@ -384,7 +250,7 @@ func FuzzAnswers(f *testing.F) {
 func BenchmarkAppendRequest(b *testing.B) {
 	p := location(b, "fastcgi_param SCRIPT_FILENAME /srv/www$uri; fastcgi_param QUERY_STRING a=b; fastcgi_param REQUEST_METHOD GET; "+
 		"fastcgi_param REQUEST_URI $uri; fastcgi_param DOCUMENT_ROOT /srv/www; fastcgi_param REMOTE_ADDR 192.0.2.1; fastcgi_param SERVER_NAME $host;")
-	x := answering(b, p, request("GET", "/index.php", "Host", "example.com", "User-Agent", "Mozilla/5.0", "Accept", "*/*", "Cookie", "a=b"), nil, 0)
+	x := answering(b, p, relaytest.Request("GET", "/index.php", "", "Host", "example.com", "User-Agent", "Mozilla/5.0", "Accept", "*/*", "Cookie", "a=b"), "", 0)
 	buf := p.AppendRequest(nil, x)
 	asked := *x.R
 	b.ReportAllocs()
@@ -397,7 +263,7 @@ func BenchmarkAppendRequest(b *testing.B) {
 
 func BenchmarkAnswer(b *testing.B) {
 	p := location(b, "fastcgi_keep_conn on;")
-	x := answering(b, p, request("GET", "/"), nil, 0)
+	x := answering(b, p, relaytest.Request("GET", "/", ""), "", 0)
 	answer := rec(stdout, 7, "Status: 200 OK\r\nContent-Type: text/html; charset=UTF-8\r\nX-Powered-By: PHP\r\nSet-Cookie: a=b\r\n\r\n"+strings.Repeat("x", 1024)) +
 		rec(stdout, 0, "") + rec(endRequest, 0, "\x00\x00\x00\x00\x00\x00\x00\x00")
 	s := x.State.(*state)
