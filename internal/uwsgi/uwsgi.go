@@ -11,6 +11,7 @@ import (
 	"encoding/binary"
 	"errors"
 
+	"limpet/internal/errlog"
 	"limpet/internal/http1"
 	"limpet/internal/ngx"
 	"limpet/internal/relay"
@@ -124,7 +125,7 @@ func (p *place) AppendRequest(b []byte, x *relay.Exchange) []byte {
 	b = append(b, p.conf.String.V...)
 	size := len(b) - from - 4
 	if size > maxPacket {
-		x.R.Errorf("uwsgi request is too big: %d", size)
+		x.R.Logf(errlog.Alert, "uwsgi request is too big: %d", size)
 		x.Refuse(500)
 		return b
 	}
