@@ -38,6 +38,7 @@ cmd/limpet
 // extra lists imports within a line, each with its reason.
 const extra = `
 internal/relay: internal/http1, internal/cache # one reading of fields; what is kept of answers
+internal/relaytest: internal/relay # tests of protocols
 internal/proxy: internal/http1, internal/relay # one codec for both sides; what passing requests on has in common
 internal/fastcgi: internal/relay
 internal/uwsgi: internal/http1, internal/relay # an answer may begin with HTTP's first line
@@ -269,7 +270,7 @@ func TestNoState(t *testing.T) {
 }
 
 func testOnly(name string) bool {
-	return name == "internal/script" || name == "internal/bench"
+	return name == "internal/script" || name == "internal/bench" || name == "internal/relaytest"
 }
 
 func checkVariables(t *testing.T, pkg string, d *ast.GenDecl, reasons map[string]bool) {

@@ -3,7 +3,8 @@
 // It stands for nginx's ngx_http_fastcgi_module.
 // https://nginx.org/en/docs/http/ngx_http_fastcgi_module.html
 //
-// What differs from nginx: parameters of more than 64 KiB together go out in several records, where nginx answers 500.
+// What differs from nginx: parameters of more than 64 KiB together go out in several records, where nginx answers 500. An
+// answer whose connection ends without the record that ends answers is cut for the client, too; nginx takes it for whole.
 // Not done: fastcgi_cache_purge, which is NGINX Plus's; it is refused by name.
 package fastcgi
 
@@ -39,7 +40,7 @@ func (c *Conf) Directives() []nginxconf.Directive {
 		nginxconf.Flag("fastcgi_keep_conn", hsl, &c.KeepConn, "off", "Asks the server to keep connections open."),
 		nginxconf.Each("fastcgi_catch_stderr", hsl, nginxconf.Args1, &c.CatchStderr, func(s *nginxconf.Setting) (string, error) { return s.Arg(0), nil },
 			"Takes an answer for invalid when the server's standard error has this text."),
-		nginxconf.Accepted("fastcgi_send_lowat", hsl, nginxconf.Args1, "Linux has no low-water mark for sending"),
+		relay.LowatRow("fastcgi"),
 	)
 }
 

@@ -11,7 +11,6 @@ func kind() *relay.Kind {
 	return &relay.Kind{
 		Name: "fastcgi", Schemes: []relay.Scheme{{Shown: "fastcgi://"}}, Value: relay.HostParam,
 		Next:   relay.WordsBut(relay.HTTPWords(), "http_502", "http_504"),
-		Stale:  relay.WordsBut(relay.HTTPWords(), "http_502", "http_504", "non_idempotent"),
 		Hidden: []string{"Status", "X-Accel-Expires", "X-Accel-Redirect", "X-Accel-Limit-Rate", "X-Accel-Buffering", "X-Accel-Charset"},
 		Conf:   func(lv *nginxconf.Level) *relay.Conf { return &nginxconf.Of[*Conf](lv).Conf },
 	}
@@ -77,6 +76,7 @@ func (p *place) Send(x *relay.Exchange) relay.Failure {
 // ReadHead implements relay.Protocol.
 func (p *place) ReadHead(x *relay.Exchange) relay.Failure {
 	if fail := x.AwaitHead(); fail.Class != 0 {
+		p.flush(x, relay.WhileHead) // of a record that was cut
 		return fail
 	}
 	s := x.State.(*state)

@@ -1,245 +1,286 @@
 package fastcgi
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
-	"net"
 	"strings"
 	"testing"
 
-	"limpet/internal/errlog"
 	"limpet/internal/ngx"
 	"limpet/internal/relay"
-	"limpet/internal/tcp"
+	"limpet/internal/relaytest"
 	"limpet/nginxconf"
-	"limpet/upstream"
 )
 
-// blocks has the blocks that the directives stand in.
-type blocks struct{}
-
-func (blocks) Directives() []nginxconf.Directive {
-	none := func(*nginxconf.Setting) error { return nil }
-	return []nginxconf.Directive{
-		nginxconf.Block("http", nginxconf.Main, nginxconf.HTTP, nginxconf.NoArgs, none, nil, "http"),
-		nginxconf.Block("server", nginxconf.HTTP, nginxconf.Server, nginxconf.NoArgs, none, nil, "server"),
-		nginxconf.Block("location", nginxconf.Server, nginxconf.Location, nginxconf.AnyArgs, none, nil, "location"),
-	}
-}
-
-// load reads the statements of a location.
-func load(t testing.TB, statements string) *Conf {
+// location returns a place with the statements of a location.
+func location(t testing.TB, statements string) *place {
 	t.Helper()
-	text := func(s string) ngx.Getter {
-		return func(_ *ngx.Request, b []byte) ([]byte, bool) { return append(b, s...), true }
-	}
-	vs := ngx.NewVars([]ngx.Variable{{Name: "host", Get: text("h")}, {Name: "is_request_port", Get: text("")}, {Name: "request_port", Get: text("")}, {Name: "empty", Get: text("")}})
-	config, err := nginxconf.Load("nginx.conf", nginxconf.Options{
-		Modules: []nginxconf.Module{
-			{Name: "vars", Conf: func() nginxconf.Settings { return &ngx.VarConf{Vars: vs} }},
-			{Name: "blocks", Conf: func() nginxconf.Settings { return blocks{} }},
-			{Name: "upstream", Conf: upstream.Module().Conf},
-			{Name: "fastcgi", Conf: Module().Conf},
-		},
-		ReadFile: func(string) ([]byte, error) {
-			return []byte("http { server { location / {\n" + statements + "fastcgi_pass 127.0.0.1:9000;\n} } }\n"), nil
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	lv := config.Root
-	for len(lv.Inner) > 0 {
-		lv = lv.Inner[len(lv.Inner)-1]
-	}
-	return nginxconf.Of[*Conf](lv)
+	c := nginxconf.Of[*Conf](relaytest.Level(t, Module(), statements+"fastcgi_pass 127.0.0.1:9000;"))
+	return newPlace(c, c.Pass.V.Value)
 }
 
-// request returns a client's request, with fields as pairs of name and value.
-func request(method string, fields ...string) *ngx.Request {
-	r := &ngx.Request{
-		Scope: &ngx.Scope{Core: &ngx.Core{ErrorLog: new(errlog.Log)}}, Client: &ngx.Client{},
-		Method: []byte(method), URI: []byte("/"), Path: []byte("/"), Proto: ngx.HTTP11, Length: -1,
-	}
-	r.Main = r
-	r.Scope.Server = r.Scope
-	for i := 0; i < len(fields); i += 2 {
-		r.In.Add([]byte(fields[i]), []byte(fields[i+1]))
-	}
-	return r
-}
-
-// trial returns the Exchange of a request over a connection whose other side sends the pieces, one read each, and closes.
-func trial(t testing.TB, statements string, r *ngx.Request, pieces ...[]byte) *relay.Exchange {
+// answering is an Exchange whose peer sends an answer in pieces of n bytes; 0: in one.
+func answering(t testing.TB, p *place, r *ngx.Request, answer string, n int) *relay.Exchange {
 	t.Helper()
-	c := load(t, statements)
-	a, b := net.Pipe()
-	x, err := relay.Trial(relay.Place{Kind: kind(), Protocol: newPlace(c, c.Pass.V.Value)}, &c.Conf, r, tcp.New(a))
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		defer b.Close()
-		for _, p := range pieces {
-			if len(p) == 0 {
-				continue
-			}
-			if _, err := b.Write(p); err != nil {
-				return
-			}
-		}
-	}()
-	t.Cleanup(func() {
-		x.End()
-		b.Close()
-		<-done
-	})
-	return x
+	return relaytest.Answering(t, relay.Place{Kind: kind(), Protocol: p, Chunks: true}, &p.conf.Conf, r, []byte(answer), n)
 }
 
-// record returns a record as a server sends it.
-func record(kind byte, content string, padding int) string {
-	b := []byte{1, kind, 0, 1}
-	b = binary.BigEndian.AppendUint16(b, uint16(len(content)))
-	b = append(b, byte(padding), 0)
-	return string(b) + content + strings.Repeat("p", padding)
-}
-
-var end = record(endRequest, "\x00\x00\x00\x00\x00\x00\x00\x00", 0)
-
-// outcome tells what an answer comes to.
-func outcome(x *relay.Exchange) string {
-	if fail := x.H.Protocol.ReadHead(x); fail.Class != 0 {
-		return fmt.Sprint("fail ", fail.Status)
-	}
-	head := fmt.Sprintf("%d %d", x.Status, x.Length)
-	b, err := x.ReadAll()
-	if err != nil {
-		return fmt.Sprintf("%s|%s|%v", head, b, err)
-	}
-	return fmt.Sprintf("%s|%s|keep %v", head, b, x.Keep)
+// rec is a record as it is on the wire.
+func rec(kind byte, padding int, content string) string {
+	b := []byte{version, kind, 0, requestID, byte(len(content) >> 8), byte(len(content)), byte(padding), 0}
+	return string(b) + content + strings.Repeat("\xff", padding)
 }
 
 func TestAnswers(t *testing.T) {
-	out := func(s string) string { return record(stdout, s, 3) }
-	for _, c := range []struct{ rule, conf, method, answer, want string }{
-		{"no Status is 200", "", "GET", out("A: b\r\n\r\nhello") + end, "200 -1|hello|keep false"},
-		{"a Status", "", "GET", out("Status: 404 No\n\nhello") + end, "404 -1|hello|keep false"},
-		{"a Location is 302", "", "GET", out("Location: /x\r\n\r\n") + end, "302 -1||keep false"},
-		{"a bad Status", "", "GET", out("Status: x\r\n\r\n") + end, "fail 502"},
-		{"kept", "fastcgi_keep_conn on;", "GET", out("A: b\r\n\r\nhello") + end, "200 -1|hello|keep true"},
-		{"bytes behind the end", "fastcgi_keep_conn on;", "GET", out("A: b\r\n\r\nhello") + end + "x", "200 -1|hello|keep false"},
-		{"a head over several records", "", "GET", out("A: b\r") + record(stderr, "oops", 1) + out("\n\r") + out("\nhel") + out("lo") + out("") + end, "200 -1|hello|keep false"},
-		{"more than its length", "", "GET", out("Content-Length: 3\r\n\r\nhello") + end, "200 3|hel|keep false"},
-		{"less than its length", "", "GET", out("Content-Length: 9\r\n\r\nhello") + end, "200 9|hello|upstream prematurely closed FastCGI request"},
-		{"less than its length, stdout closed", "", "GET", out("Content-Length: 9\r\n\r\nhello") + out("") + end, "200 9|hello|upstream prematurely closed FastCGI stdout"},
-		{"no end", "", "GET", out("A: b\r\n\r\nhello"), "200 -1|hello|upstream prematurely closed connection"},
-		{"HEAD", "", "HEAD", out("Content-Length: 9\r\n\r\n") + end, "200 9||keep false"},
-		{"no head", "", "GET", end, "fail 502"},
-		{"half a head", "", "GET", out("A: b\r\n") + end, "fail 502"},
-		{"stderr that is looked for", "fastcgi_catch_stderr Fatal;", "GET", record(stderr, "PHP Fatal", 0) + out("A: b\r\n\r\n") + end, "fail 502"},
-		{"another version", "", "GET", "\x02" + out("A: b\r\n\r\n")[1:], "fail 502"},
-		{"another request", "", "GET", "\x01\x06\x00\x02" + out("A: b\r\n\r\n")[4:], "fail 502"},
-		{"another kind of record", "", "GET", record(9, "", 0), "fail 502"},
+	const head = "Status: 200 OK\r\nX-A: b\r\n\r\n"
+	end := rec(endRequest, 0, "\x00\x00\x00\x00\x00\x00\x00\x00")
+	whole := rec(stdout, 0, "") + end
+	bad := fmt.Sprint("fail ", relay.NextInvalidHeader, " 502")
+	for _, c := range []struct{ rule, method, answer, want string }{
+		{"one record", "GET", rec(stdout, 0, head+"hello") + whole, `200 Status=200 OK X-A=b "hello"`},
+		{"padding", "GET", rec(stdout, 5, head+"hello") + rec(stdout, 3, "") + end, `200 Status=200 OK X-A=b "hello"`},
+		{"several records", "GET", rec(stdout, 0, head[:9]) + rec(stdout, 7, head[9:]) + rec(stdout, 1, "hel") + rec(stdout, 255, "lo") + whole, `200 Status=200 OK X-A=b "hello"`},
+		{"the end of the head in two records", "GET", rec(stdout, 0, head[:len(head)-1]) + rec(stdout, 0, "\nhello") + whole, `200 Status=200 OK X-A=b "hello"`},
+		{"standard error in between", "GET", rec(stderr, 2, "one") + rec(stdout, 0, head[:9]) + rec(stderr, 0, "two") + rec(stdout, 0, head[9:]+"hel") +
+			rec(stderr, 0, "three") + rec(stdout, 0, "lo") + rec(stderr, 0, "") + whole, `200 Status=200 OK X-A=b "hello"`},
+		{"records of a byte", "GET", strings.Join(each(head+"hello", func(s string) string { return rec(stdout, 1, s) }), "") + whole, `200 Status=200 OK X-A=b "hello"`},
+		{"no end of the stream", "GET", rec(stdout, 0, head+"hello") + end, `200 Status=200 OK X-A=b "hello"`},
+		{"no status", "GET", rec(stdout, 0, "X-A: b\n\nhello") + whole, `200 X-A=b "hello"`},
+		{"a redirect", "GET", rec(stdout, 0, "Location: /x\r\n\r\n") + whole, `302 Location=/x ""`},
+		{"an empty body", "GET", rec(stdout, 0, head) + whole, `200 Status=200 OK X-A=b ""`},
+		{"a length", "GET", rec(stdout, 0, "Content-Length: 5\r\n\r\nhello") + whole, `200 Content-Length=5 "hello"`},
+		{"bytes behind the end", "GET", rec(stdout, 0, head+"hello") + whole + "more", `200 Status=200 OK X-A=b "hello"`},
+		{"more than the length", "GET", rec(stdout, 0, "Content-Length: 3\r\n\r\nhello") + whole, `200 Content-Length=3 "hel"`},
+		{"less than the length", "GET", rec(stdout, 0, "Content-Length: 9\r\n\r\nhello") + whole, `200 Content-Length=9 "hello" upstream prematurely closed FastCGI stdout`},
+		{"less than the length, early", "GET", rec(stdout, 0, "Content-Length: 9\r\n\r\nhello") + end, `200 Content-Length=9 "hello" upstream prematurely closed FastCGI request`},
+		{"an answer to HEAD may lack its body", "HEAD", rec(stdout, 0, "Content-Length: 9\r\n\r\n") + whole, `200 Content-Length=9 ""`},
+		{"status 204 has none", "GET", rec(stdout, 0, "Status: 204\r\n\r\nhello") + whole, `204 Status=204 ""`},
+		{"the connection's end isn't the answer's", "GET", rec(stdout, 0, head+"hello"), `200 Status=200 OK X-A=b "hello" upstream prematurely closed connection`},
+		{"a cut record", "GET", rec(stdout, 0, head+"hello")[:8+len(head)+3], `200 Status=200 OK X-A=b "hel" upstream prematurely closed connection`},
+		{"an end in the head", "GET", rec(stdout, 0, head[:9]) + end, bad},
+		{"an end of the stream in the head", "GET", rec(stdout, 0, head[:9]) + whole, bad},
+		{"nothing but standard error", "GET", rec(stderr, 0, "no") + whole, bad},
+		{"a text that is caught", "GET", rec(stderr, 0, "it is Fatal, is it") + rec(stdout, 0, head) + whole, bad},
+		{"a text that is caught between parts of the head", "GET", rec(stdout, 0, head[:9]) + rec(stderr, 0, "Fatal") + rec(stdout, 0, head[9:]) + whole, bad},
+		{"a text behind the head", "GET", rec(stdout, 0, head) + rec(stderr, 0, "Fatal") + whole, `200 Status=200 OK X-A=b ""`},
+		{"another version", "GET", "\x02" + rec(stdout, 0, head)[1:] + whole, bad},
+		{"another version behind the head", "GET", rec(stdout, 0, head+"hello") + "\x02" + end[1:], `200 Status=200 OK X-A=b "hello" upstream sent unsupported FastCGI protocol version: 2`},
+		{"another type", "GET", rec(9, 0, "x") + rec(stdout, 0, head) + whole, bad},
+		{"another type behind the head", "GET", rec(stdout, 0, head) + rec(stdin, 0, "x") + whole, `200 Status=200 OK X-A=b "" upstream sent invalid FastCGI record type: 5`},
+		{"another request", "GET", "\x01\x06\x00\x02" + rec(stdout, 0, head)[4:] + whole, bad},
+		{"another request by the high byte", "GET", rec(stdout, 0, head) + "\x01\x06\x01" + rec(stdout, 0, "x")[3:], `200 Status=200 OK X-A=b "" upstream sent unexpected FastCGI request id high byte: 1`},
+		{"an invalid field", "GET", rec(stdout, 0, "X A: b\r\n\r\n") + whole, bad},
+		{"a head that is too big", "GET", rec(stdout, 0, "X-A: "+strings.Repeat("x", 600)+"\r\n\r\n") + whole, bad},
+		{"nothing", "GET", "", fmt.Sprint("fail ", relay.NextError, " 502")},
+		{"half a header", "GET", rec(stdout, 0, head)[:5], fmt.Sprint("fail ", relay.NextError, " 502")},
 	} {
-		if got := outcome(trial(t, c.conf, request(c.method), []byte(c.answer))); got != c.want {
-			t.Errorf("%s: got %s, want %s", c.rule, got, c.want)
-		}
-		if c.rule == "bytes behind the end" {
-			continue // they come when nobody looks any more
-		}
-		var split [][]byte
-		for i := range len(c.answer) {
-			split = append(split, []byte(c.answer[i:i+1]))
-		}
-		if got := outcome(trial(t, c.conf, request(c.method), split...)); got != c.want {
-			t.Errorf("%s, byte by byte: got %s, want %s", c.rule, got, c.want)
-		}
-	}
-}
-
-// decode returns the records of a request as text, the parameters parted by blanks.
-func decode(t *testing.T, b []byte) string {
-	t.Helper()
-	var list []string
-	var pairs []byte
-	for len(b) > 0 {
-		n := int(binary.BigEndian.Uint16(b[4:]))
-		content := b[8 : 8+n]
-		switch {
-		case b[1] == params && n > 0:
-			pairs = append(pairs, content...)
-		case b[1] == params:
-			for r := bytes.NewReader(pairs); r.Len() > 0; {
-				name, value := make([]byte, length(r)), make([]byte, length(r))
-				io.ReadFull(r, name)
-				io.ReadFull(r, value)
-				list = append(list, fmt.Sprintf("%s=%.20s", name, value))
+		t.Run(c.rule, func(t *testing.T) {
+			p := location(t, "fastcgi_catch_stderr Fatal; fastcgi_buffer_size 512; fastcgi_buffers 4 512;")
+			// Whole, parted at every byte, and a byte a read.
+			for cut := 0; cut <= len(c.answer); cut++ {
+				x := answering(t, p, relaytest.Request(c.method, "/", ""), c.answer, cut)
+				if got := relaytest.Outcome(x); got != c.want {
+					t.Fatalf("in pieces of %d:\ngot  %s\nwant %s", cut, got, c.want)
+				}
 			}
-		default:
-			list = append(list, fmt.Sprintf("%d(%d)", b[1], n))
-		}
-		b = b[8+n+int(b[6]):]
+		})
 	}
-	return strings.Join(list, " ")
 }
 
-func length(r *bytes.Reader) int {
-	n, _ := r.ReadByte()
-	if n < 128 {
-		return int(n)
+// each returns what fn makes of each byte.
+func each(s string, fn func(string) string) []string {
+	list := strings.Split(s, "")
+	for i := range list {
+		list[i] = fn(list[i])
 	}
-	rest := make([]byte, 3)
-	io.ReadFull(r, rest)
-	return int(n&127)<<24 | int(rest[0])<<16 | int(rest[1])<<8 | int(rest[2])
+	return list
+}
+
+func TestConnectionIsKeptBehindItsAnswer(t *testing.T) {
+	end := rec(stdout, 0, "") + rec(endRequest, 0, "\x00\x00\x00\x00\x00\x00\x00\x00")
+	for _, c := range []struct {
+		rule, conf, behind string
+		want               bool
+	}{
+		{"asked for", "fastcgi_keep_conn on;", "", true},
+		{"not asked for", "", "", false},
+		{"bytes behind the answer", "fastcgi_keep_conn on;", "more", false},
+	} {
+		x := answering(t, location(t, c.conf), relaytest.Request("GET", "/", ""), rec(stdout, 0, "A: b\r\n\r\nhello")+end+c.behind, 0)
+		relaytest.Outcome(x)
+		if x.Keep != c.want {
+			t.Errorf("%s: kept %v", c.rule, x.Keep)
+		}
+	}
+}
+
+// sent is a request as a peer reads it.
+type sent struct {
+	role       uint16
+	flags      byte
+	params     []string
+	body       string
+	count      int // of records
+	unpadded   bool
+	paramsEnd  bool
+	stdinEnd   bool
+	unexpected string
+}
+
+// receive reads the records of a request.
+func receive(b []byte) (s sent) {
+	var params []byte
+	for len(b) >= 8 {
+		kind, n, padding := b[1], int(binary.BigEndian.Uint16(b[4:])), int(b[6])
+		if b[0] != 1 || b[2] != 0 || b[3] != 1 || len(b) < 8+n+padding {
+			s.unexpected = fmt.Sprintf("% x", b[:8])
+			return s
+		}
+		content := b[8 : 8+n]
+		b = b[8+n+padding:]
+		s.count++
+		s.unpadded = s.unpadded || (n+padding)%8 != 0
+		switch {
+		case kind == beginRequest && s.count == 1:
+			s.role, s.flags = binary.BigEndian.Uint16(content), content[2]
+		case kind == 4 && !s.paramsEnd:
+			params = append(params, content...)
+			s.paramsEnd = n == 0
+		case kind == stdin && s.paramsEnd && !s.stdinEnd:
+			s.body += string(content)
+			s.stdinEnd = n == 0
+		default:
+			s.unexpected = fmt.Sprint("type ", kind)
+		}
+	}
+	if len(b) > 0 {
+		s.unexpected = "bytes behind it"
+	}
+	length := func() (n int) {
+		if n = int(params[0]); n < 128 {
+			params = params[1:]
+			return n
+		}
+		n = int(binary.BigEndian.Uint32(params) & 0x7fffffff)
+		params = params[4:]
+		return n
+	}
+	for len(params) > 0 {
+		n := length()
+		v := length()
+		s.params = append(s.params, string(params[:n])+"="+string(params[n:n+v]))
+		params = params[n+v:]
+	}
+	return s
 }
 
 func TestRequests(t *testing.T) {
-	long := strings.Repeat("x", 70000)
-	body := request("POST")
-	body.Length, body.Body = 5, ngx.Body{Read: true, Mem: []byte("hello"), Size: 5}
+	long, huge := strings.Repeat("x", 200), strings.Repeat("y", 70000)
 	for _, c := range []struct {
-		rule, conf string
-		r          *ngx.Request
-		want       string
+		rule, conf, body string
+		fields           []string
+		want             []string
+		flags            byte
 	}{
-		{"fields are parameters", "", request("GET", "X-a", "1", "Host", "z"), "1(8) HTTP_HOST=h HTTP_X_A=1 5(0)"},
-		{"fields of one name are one", "", request("GET", "A", "1", "Cookie", "a=b", "a", "2", "Cookie", "c=d"), "1(8) HTTP_HOST=h HTTP_A=1, 2 HTTP_COOKIE=a=b; c=d 5(0)"},
-		{"a parameter keeps a field away", `fastcgi_param HTTP_X_A own; fastcgi_param HTTP_B ""; fastcgi_param C d;`, request("GET", "X-a", "1", "X_A", "2", "B", "3"), "1(8) HTTP_X_A=own C=d HTTP_HOST=h 5(0)"},
-		{"an empty one", `fastcgi_param A $empty; fastcgi_param B $empty if_not_empty;`, request("GET"), "1(8) A= HTTP_HOST=h 5(0)"},
-		{"no fields", `fastcgi_pass_request_headers off; fastcgi_param HTTP_HOST x;`, request("GET", "A", "1"), "1(8) HTTP_HOST=x 5(0)"},
-		{"a body", "", body, "1(8) HTTP_HOST=h 5(5) 5(0)"},
-		{"more than a record takes", "", request("GET", "A", long), "1(8) HTTP_HOST=h HTTP_A=xxxxxxxxxxxxxxxxxxxx 5(0)"},
+		{"parameters and fields", "fastcgi_param A b; fastcgi_param URI $uri;", "", []string{"X-B", "c", "Host", "example.com"}, []string{"A=b", "URI=/p", "HTTP_HOST=example.com", "HTTP_X_B=c"}, 0},
+		{"an empty value", "fastcgi_param A $empty; fastcgi_param B $empty if_not_empty;", "", nil, []string{"A=", "HTTP_HOST=example.com"}, 0},
+		{"long names and values", "fastcgi_param " + long + " " + long + ";", "", []string{long, long}, []string{long + "=" + long, "HTTP_HOST=example.com", "HTTP_" + strings.ToUpper(long) + "=" + long}, 0},
+		{"parameters for two records", "", "", []string{"A", huge}, []string{"HTTP_HOST=example.com", "HTTP_A=" + huge}, 0},
+		{"a body", "", "hello", nil, []string{"HTTP_HOST=example.com"}, 0},
+		{"a body for two records", "", huge, nil, []string{"HTTP_HOST=example.com"}, 0},
+		{"no body passed on", "fastcgi_pass_request_body off;", "", nil, []string{"HTTP_HOST=example.com"}, 0},
+		{"no fields passed on", "fastcgi_pass_request_headers off;", "", []string{"A", "b"}, []string{"HTTP_HOST=example.com"}, 0},
+		{"fields of a name joined", "", "", []string{"A", "1", "B", "2", "a", "3", "Cookie", "c", "Cookie", "d"}, []string{"HTTP_HOST=example.com", "HTTP_A=1, 3", "HTTP_B=2", "HTTP_COOKIE=c; d"}, 0},
+		{"a parameter in place of a field", "fastcgi_param HTTP_X_A mine; fastcgi_param HTTP_HOST ''; fastcgi_param HTTP_B '';", "", []string{"x-a", "1", "B", "2"}, []string{"HTTP_X_A=mine"}, 0},
+		{"connections kept", "fastcgi_keep_conn on;", "", nil, []string{"HTTP_HOST=example.com"}, keepConn},
 	} {
-		x := trial(t, c.conf, c.r)
-		x.BodyLength = c.r.Length
-		if got := decode(t, x.H.Protocol.AppendRequest(nil, x)); got != c.want {
-			t.Errorf("%s: got %s, want %s", c.rule, got, c.want)
+		p := location(t, c.conf)
+		x := answering(t, p, relaytest.Request("POST", "/p", c.body, c.fields...), "", 0)
+		got := receive(p.AppendRequest(nil, x))
+		if got.role != responder || got.flags != c.flags || !got.paramsEnd || !got.stdinEnd || got.unpadded || got.unexpected != "" {
+			t.Errorf("%s: role %d flags %d, streams ended %v %v, unpadded %v, unexpected %q", c.rule, got.role, got.flags, got.paramsEnd, got.stdinEnd, got.unpadded, got.unexpected)
+		}
+		if strings.Join(got.params, "\n") != strings.Join(c.want, "\n") || got.body != c.body {
+			t.Errorf("%s: got %.300q and a body of %d, want %.300q and %d", c.rule, got.params, len(got.body), c.want, len(c.body))
 		}
 	}
 }
 
-func FuzzAnswer(f *testing.F) {
-	f.Add([]byte(record(stdout, "A: b\r\n\r\nhello", 3)+end), uint8(7))
-	f.Add([]byte(record(stderr, "oops", 0)+record(stdout, "Content-Length: 9\r\n\r\n", 0)+record(stdout, "", 0)), uint8(1))
-	f.Fuzz(func(t *testing.T, b []byte, at uint8) {
-		n := min(int(at), len(b))
-		whole := outcome(trial(t, "", request("GET"), b))
-		parts := outcome(trial(t, "", request("GET"), b[:n], b[n:]))
-		if strings.TrimSuffix(parts, "true") != strings.TrimSuffix(whole, "true") && len(b) < 4000 {
-			t.Errorf("%q in one piece gives %s, in two %s", b, whole, parts)
+func TestBodiesAreFramedInPlace(t *testing.T) {
+	p := location(t, "")
+	x := answering(t, p, relaytest.Request("POST", "/", ""), "", 0)
+	for _, c := range []struct {
+		body string
+		end  bool
+		want string
+	}{
+		{"hello", false, rec(stdin, 3, "hello")},
+		{"hello", true, rec(stdin, 3, "hello") + rec(stdin, 0, "")},
+		{"", true, rec(stdin, 0, "")},
+		{"", false, ""},
+		{"12345678", false, rec(stdin, 0, "12345678")},
+	} {
+		copy(x.In[relay.FrameRoom:], c.body)
+		got := string(p.Frame(x, len(c.body), c.end))
+		if want := strings.ReplaceAll(c.want, "\xff", "\x00"); got != want { // what pads is zeros
+			t.Errorf("%q, end %v: got %q, want %q", c.body, c.end, got, want)
+		}
+	}
+}
+
+// FuzzAnswers reads records in one piece and in small ones: it must come to the same.
+func FuzzAnswers(f *testing.F) {
+	end := rec(stdout, 0, "") + rec(endRequest, 0, "\x00\x00\x00\x00\x00\x00\x00\x00")
+	f.Add([]byte(rec(stdout, 3, "Status: 200 OK\r\nContent-Length: 5\r\n\r\nhello")+end), 1)
+	f.Add([]byte(rec(stderr, 3, "warning")+rec(stdout, 0, "A: b\r\n\r\nhel")+rec(stderr, 0, "Fatal")+rec(stdout, 1, "lo")+end), 7)
+	f.Add([]byte(rec(stdout, 0, "Content-Length: 3\r\n\r\nhello")+"\x02"+end), 3)
+	f.Add([]byte(rec(stdout, 255, "Sta")+rec(endRequest, 9, "")), 2)
+	p := location(f, "fastcgi_catch_stderr Fatal;")
+	f.Fuzz(func(t *testing.T, answer []byte, n int) {
+		answer = answer[:min(len(answer), 4000)] // what is larger is too big by what has come, framing among it
+		whole := relaytest.Outcome(answering(t, p, relaytest.Request("GET", "/", ""), string(answer), 0))
+		parted := relaytest.Outcome(answering(t, p, relaytest.Request("GET", "/", ""), string(answer), max(n, 1)))
+		if whole != parted {
+			t.Errorf("in one piece %s\nin pieces of %d %s", whole, max(n, 1), parted)
 		}
 	})
 }
 
 func BenchmarkAppendRequest(b *testing.B) {
-	x := trial(b, "fastcgi_param A b; fastcgi_param C $host;", request("GET", "Host", "example.com", "User-Agent", "test", "Accept", "*/*", "Cookie", "a=b"))
+	p := location(b, "fastcgi_param SCRIPT_FILENAME /srv/www$uri; fastcgi_param QUERY_STRING a=b; fastcgi_param REQUEST_METHOD GET; "+
+		"fastcgi_param REQUEST_URI $uri; fastcgi_param DOCUMENT_ROOT /srv/www; fastcgi_param REMOTE_ADDR 192.0.2.1; fastcgi_param SERVER_NAME $host;")
+	x := answering(b, p, relaytest.Request("GET", "/index.php", "", "Host", "example.com", "User-Agent", "Mozilla/5.0", "Accept", "*/*", "Cookie", "a=b"), "", 0)
+	buf := p.AppendRequest(nil, x)
+	asked := *x.R
 	b.ReportAllocs()
+	b.SetBytes(int64(len(buf)))
 	for b.Loop() {
-		x.Out = x.H.Protocol.AppendRequest(x.Out[:0], x)
+		*x.R = asked // its memory is free again
+		buf = p.AppendRequest(buf[:0], x)
+	}
+}
+
+func BenchmarkAnswer(b *testing.B) {
+	p := location(b, "fastcgi_keep_conn on;")
+	x := answering(b, p, relaytest.Request("GET", "/", ""), "", 0)
+	answer := rec(stdout, 7, "Status: 200 OK\r\nContent-Type: text/html; charset=UTF-8\r\nX-Powered-By: PHP\r\nSet-Cookie: a=b\r\n\r\n"+strings.Repeat("x", 1024)) +
+		rec(stdout, 0, "") + rec(endRequest, 0, "\x00\x00\x00\x00\x00\x00\x00\x00")
+	s := x.State.(*state)
+	b.ReportAllocs()
+	b.SetBytes(int64(len(answer)))
+	for b.Loop() {
+		*s = state{pairs: s.pairs, stderr: s.stderr[:0]}
+		x.Rd, x.Wr = 0, copy(x.In, answer)
+		if fail := p.ReadHead(x); fail.Class != 0 {
+			b.Fatal(fail)
+		}
+		for {
+			if _, err := p.Decode(x, x.In[x.Rd:x.Wr]); err == io.EOF {
+				break
+			} else if err != nil {
+				b.Fatal(err)
+			}
+		}
 	}
 }

@@ -3,6 +3,7 @@ package fastcgi
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"io"
 
 	"limpet/internal/relay"
@@ -117,59 +118,51 @@ func (p *place) Frame(x *relay.Exchange, n int, end bool) []byte {
 }
 
 // ParseHead implements relay.Protocol. The content of records is brought together, so that the head lies in one piece;
-// what comes behind it is s.ready. Records behind the head's last one are left for Decode.
+// what comes behind it is s.ready. Records behind the one that ends the head are Decode's.
 func (p *place) ParseHead(x *relay.Exchange) (done bool, fail relay.Failure) {
 	if x.Stored {
 		return x.ParseCGI()
 	}
 	s := x.State.(*state)
-	start, text := x.Rd, x.Rd+s.ready // x.In[start:text] is content
+	text := x.Rd + s.ready // x.In[x.Rd:text] is content, x.In[raw:x.Wr] what is to come
 	raw := text
-	for !done && !s.over {
-		n, used, fail := p.step(x, x.In[raw:x.Wr], relay.WhileHead)
-		if fail.Class != 0 {
-			return false, fail
-		}
-		if used == 0 {
-			break
-		}
-		if s.kind == stdout && n > 0 {
-			copy(x.In[text:], x.In[raw:raw+n])
-			text += n
-			if done, fail = p.parse(x, text); fail.Class != 0 {
-				return false, fail
-			}
-		}
+	for more := true; more && !done && fail.Class == 0; {
+		n, used, wrong := p.step(x, x.In[raw:x.Wr], relay.WhileHead)
 		raw += used
+		if s.kind == stdout && n > 0 {
+			text += copy(x.In[text:], x.In[raw-n:raw])
+		}
+		more = used > 0 && !s.over
+		switch {
+		case s.caught:
+			return false, relay.Failure{Class: relay.NextInvalidHeader, Status: 502}
+		case wrong != "":
+			return false, x.Invalid("%s", wrong)
+		case !more || s.kind == stdout && n > 0 && s.left == 0:
+			done, fail = parse(x, text)
+		}
 	}
+	s.ready = text - x.Rd
 	x.Wr = text + copy(x.In[text:], x.In[raw:x.Wr])
-	s.ready = text - start
-	if s.kind != stderr || s.left == 0 || done { // not in the middle of a record
-		p.flush(x, relay.WhileHead)
-	}
-	switch {
-	case s.caught:
-		return false, relay.Failure{Class: relay.NextInvalidHeader, Status: 502}
-	case done:
-		s.ready -= x.Rd - start
-	case s.over:
-		return false, x.Invalid("upstream prematurely closed FastCGI stdout")
+	if s.over && !done && fail.Class == 0 {
+		fail = x.Invalid("upstream prematurely closed FastCGI stdout")
 	}
 	return done, fail
 }
 
-// parse parses the head in the content that ends at x.In[end].
-func (p *place) parse(x *relay.Exchange, end int) (done bool, fail relay.Failure) {
-	all := x.Wr
-	x.Restart()
+// parse parses the head in x.In[x.Rd:end].
+func parse(x *relay.Exchange, end int) (done bool, fail relay.Failure) {
+	wr := x.Wr
 	x.Wr = end
+	x.ResetHead()
 	done, fail = x.ParseCGI()
-	x.Wr = all
+	x.Wr = wr
 	return done, fail
 }
 
-// step takes one step through the records in b: a header, or n bytes of content, or padding. It takes nothing where bytes are missing, or at the record that ends the answer, which is left for Decode.
-func (p *place) step(x *relay.Exchange, b []byte, while string) (n, used int, fail relay.Failure) {
+// step takes one step through the records in b: a header, or n bytes of content or padding at the end of the used
+// ones. It takes nothing where bytes are missing. A record that mustn't be there is what wrong says.
+func (p *place) step(x *relay.Exchange, b []byte, while string) (n, used int, wrong relay.FramingError) {
 	s := x.State.(*state)
 	switch {
 	case s.left > 0:
@@ -180,42 +173,44 @@ func (p *place) step(x *relay.Exchange, b []byte, while string) (n, used int, fa
 				p.flush(x, while)
 			}
 			s.stderr = append(s.stderr, b[:min(n, maxStderr)]...)
+			if s.left == 0 {
+				p.flush(x, while)
+			}
 		}
-		return n, n, fail
+		return n, n, ""
 	case s.padding > 0:
 		used = min(s.padding, len(b))
 		s.padding -= used
-		return 0, used, fail
+		return 0, used, ""
 	case len(b) < headerSize:
-		return 0, 0, fail
+		return 0, 0, ""
 	}
 	kind, content := b[1], int(binary.BigEndian.Uint16(b[4:]))
 	switch {
 	case b[0] != version:
-		return 0, 0, p.broken(x, while, "upstream sent unsupported FastCGI protocol version: %d", b[0])
+		return 0, 0, wrongly("unsupported FastCGI protocol version", b[0])
 	case kind != stdout && kind != stderr && kind != endRequest:
-		return 0, 0, p.broken(x, while, "upstream sent invalid FastCGI record type: %d", kind)
+		return 0, 0, wrongly("invalid FastCGI record type", kind)
 	case b[2] != 0:
-		return 0, 0, p.broken(x, while, "upstream sent unexpected FastCGI request id high byte: %d", b[2])
+		return 0, 0, wrongly("unexpected FastCGI request id high byte", b[2])
 	case b[3] != requestID:
-		return 0, 0, p.broken(x, while, "upstream sent unexpected FastCGI request id low byte: %d", b[3])
+		return 0, 0, wrongly("unexpected FastCGI request id low byte", b[3])
 	case kind == endRequest && while == relay.WhileHead:
-		s.over = true
-		return 0, 0, fail
+		return 0, 0, wrongly("unexpected FastCGI record", kind)
 	}
 	s.kind, s.left, s.padding = kind, content, int(b[6])
 	if kind == stdout && content == 0 {
 		s.over = true
 	}
-	return 0, headerSize, fail
+	return 0, headerSize, ""
 }
 
 // maxStderr is how much of standard error is logged at once.
 const maxStderr = 2048
 
-func (p *place) broken(x *relay.Exchange, while, format string, arg byte) relay.Failure {
-	x.R.Errorf(format+" while %s", arg, while)
-	return relay.Failure{Class: relay.NextInvalidHeader, Status: 502}
+// wrongly says in nginx's words what a peer did wrong.
+func wrongly(what string, arg byte) relay.FramingError {
+	return relay.FramingError(fmt.Sprintf("upstream sent %s: %d", what, arg))
 }
 
 // flush logs what has come of standard error, and looks for what fastcgi_catch_stderr names.
@@ -241,11 +236,11 @@ func (p *place) Decode(x *relay.Exchange, b []byte) ([]byte, error) {
 	}
 	at := 0
 	for {
-		n, used, fail := p.step(x, b[at:], relay.WhileBody)
+		n, used, wrong := p.step(x, b[at:], relay.WhileBody)
 		at += used
 		switch {
-		case fail.Class != 0:
-			return nil, errBroken
+		case wrong != "":
+			return nil, wrong
 		case s.kind == stdout && n > 0:
 			x.Rd += at
 			return p.body(x, b[at-n:at]), nil
@@ -253,24 +248,19 @@ func (p *place) Decode(x *relay.Exchange, b []byte) ([]byte, error) {
 			x.Rd += at
 			return nil, p.end(x)
 		case s.kind == stdout && s.over && s.rest > 0 && !s.mayLack:
-			p.flush(x, relay.WhileBody)
 			return nil, relay.FramingError("upstream prematurely closed FastCGI stdout")
-		case s.kind == stderr && s.left == 0:
-			p.flush(x, relay.WhileBody)
 		}
 		if used > 0 {
 			continue
 		}
 		x.Rd += at
+		p.flush(x, relay.WhileBody) // in case the rest doesn't come
 		if at < len(b) {
 			return nil, x.More() // the rest of a header
 		}
 		return nil, nil
 	}
 }
-
-// errBroken ends an answer whose records can't be read; the log says why.
-const errBroken = relay.FramingError("upstream sent invalid FastCGI records")
 
 // body returns what of a piece is the client's.
 func (p *place) body(x *relay.Exchange, b []byte) []byte {
@@ -290,8 +280,10 @@ func (p *place) body(x *relay.Exchange, b []byte) []byte {
 
 // end is how an answer ends with its last record.
 func (p *place) end(x *relay.Exchange) error {
-	p.flush(x, relay.WhileBody)
 	if s := x.State.(*state); s.rest > 0 && !(s.mayLack && s.rest == x.Length) {
+		if s.over {
+			return relay.FramingError("upstream prematurely closed FastCGI stdout")
+		}
 		return relay.FramingError("upstream prematurely closed FastCGI request")
 	}
 	if x.Rd < x.Wr {

@@ -158,8 +158,8 @@ func (c *Core) Directives() []nginxconf.Directive {
 		nginxconf.Enum("server_tokens", nginxconf.HTTPServerLocation, &c.ServerTokens, []nginxconf.Word[int]{{Name: "off", Value: TokensOff}, {Name: "on", Value: TokensOn}, {Name: "build", Value: TokensBuild}}, "on", "Shows the version in error pages and the Server field."),
 		nginxconf.Flag("chunked_transfer_encoding", nginxconf.HTTPServerLocation, &c.ChunkedEncoding, "on", "Allows chunks towards HTTP/1.1 clients."),
 		nginxconf.Flag("etag", nginxconf.HTTPServerLocation, &c.ETag, "on", "Makes ETag fields for files."),
-		rateRow("limit_rate", nginxconf.HTTPServerLocation|nginxconf.LocationIf, &c.LimitRate, "0", "Limits the rate of a response, in bytes a second."),
-		rateRow("limit_rate_after", nginxconf.HTTPServerLocation|nginxconf.LocationIf, &c.LimitRateAfter, "0", "Sets the amount of a response that isn't limited in rate."),
+		RateRow("limit_rate", nginxconf.HTTPServerLocation|nginxconf.LocationIf, &c.LimitRate, "0", "Limits the rate of a response, in bytes a second."),
+		RateRow("limit_rate_after", nginxconf.HTTPServerLocation|nginxconf.LocationIf, &c.LimitRateAfter, "0", "Sets the amount of a response that isn't limited in rate."),
 		nginxconf.Str("default_type", nginxconf.HTTPServerLocation, &c.DefaultType, "text/plain", "Sets the type of responses whose extension isn't known."),
 		c.typesRow(),
 		c.rootRow("root", nginxconf.HTTPServerLocation|nginxconf.LocationIf, "html", "Sets the folder in which files are looked for."),
@@ -209,8 +209,8 @@ type TempPath struct {
 	Levels []int // lengths of the names of the folders below
 }
 
-// rateRow is a row that takes a size, or a text with variables that gives one.
-func rateRow(name string, in nginxconf.Context, field *nginxconf.Opt[Text], def, doc string) nginxconf.Directive {
+// RateRow is a row that takes a size, or a text with variables that gives one.
+func RateRow(name string, in nginxconf.Context, field *nginxconf.Opt[Text], def, doc string) nginxconf.Directive {
 	return nginxconf.Custom(name, in, nginxconf.Args1, field, func(s *nginxconf.Setting) (Text, error) {
 		t, err := ParseText(s, s.Arg(0))
 		if b, ok := t.Static(); err == nil && ok {

@@ -44,7 +44,7 @@ func (c *Conf) Directives() []nginxconf.Directive {
 		nginxconf.Many("proxy_cookie_domain", hsl, nginxconf.Args12, &c.CookieDomain, c.parseCookieDomain, "off", "Changes the domain of a response's cookies."),
 		nginxconf.Many("proxy_cookie_path", hsl, nginxconf.Args12, &c.CookiePath, c.parseCookiePath, "off", "Changes the path of a response's cookies."),
 		nginxconf.Many("proxy_cookie_flags", hsl, nginxconf.Args1234, &c.CookieFlags, parseCookieFlags, "off", "Changes the flags of a response's cookies."),
-		nginxconf.Accepted("proxy_send_lowat", hsl, nginxconf.Args1, "Linux has no low-water mark for sending"),
+		relay.LowatRow("proxy"),
 		nginxconf.Each("proxy_set_header", hsl, nginxconf.Args2, &c.SetHeader, parseSetHeader, "Sets a field of the request passed on."),
 		nginxconf.Accepted("proxy_headers_hash_max_size", hsl, nginxconf.Args1, memory),
 		nginxconf.Accepted("proxy_headers_hash_bucket_size", hsl, nginxconf.Args1, memory),

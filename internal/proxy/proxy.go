@@ -10,8 +10,8 @@ import (
 func kind() *relay.Kind {
 	return &relay.Kind{
 		Name: "proxy", URI: true,
-		Schemes: []relay.Scheme{{Prefix: "http://", Shown: "http://", Port: 80}, {Prefix: "https://", Shown: "https://", TLS: true, Port: 443}},
-		Next:    relay.HTTPWords(), Stale: relay.HTTPWords(),
+		Schemes:   []relay.Scheme{{Prefix: "http://", Shown: "http://", Port: 80}, {Prefix: "https://", Shown: "https://", TLS: true, Port: 443}},
+		Next:      relay.HTTPWords(),
 		Hidden:    []string{"Date", "Server", "X-Pad", "X-Accel-Expires", "X-Accel-Redirect", "X-Accel-Limit-Rate", "X-Accel-Buffering", "X-Accel-Charset"},
 		OwnServer: true,
 		Conf:      func(lv *nginxconf.Level) *relay.Conf { return &nginxconf.Of[*Conf](lv).Conf },

@@ -81,7 +81,7 @@ func (c *CacheConf) rows(k *Kind) []nginxconf.Directive {
 		nginxconf.Many(p+"_cache_valid", hsl, nginxconf.Args1More, &c.Valid, parseValidity, "", "Says by status how long responses are fresh that don't say it themselves."),
 		nginxconf.Num(p+"_cache_min_uses", hsl, &c.MinUses, "1", "Sets after how many requests a response is kept."),
 		nginxconf.Offset(p+"_cache_max_range_offset", hsl, &c.MaxRangeOffset, "", "Sets the offset from which on a range is passed on and its response not kept."),
-		nginxconf.Mask(p+"_cache_use_stale", hsl, &c.UseStale, k.Stale, "off", "Says after which failures a stale response is served."),
+		nginxconf.Mask(p+"_cache_use_stale", hsl, &c.UseStale, k.Next, "off", "Says after which failures a stale response is served."),
 		nginxconf.Mask(p+"_cache_methods", hsl, &c.Methods, []nginxconf.Word[uint32]{
 			{Name: "GET", Value: methodGET}, {Name: "HEAD", Value: methodHEAD}, {Name: "POST", Value: methodPOST}},
 			"GET HEAD", "Names the methods whose responses are kept; GET and HEAD always are."),
@@ -220,8 +220,10 @@ func (c *CacheConf) check(k *Kind, lv *nginxconf.Level) error {
 	case static:
 	case c.Key.IsSet():
 		return nil
-	default:
+	case lv.Context != nginxconf.HTTP:
 		lv.Loader().WarnAtEnd(`no "%s_cache_key" for "%s_cache"`, k.Name, k.Name)
+		return nil
+	default:
 		return nil
 	}
 	if lv.Context == nginxconf.HTTP && len(lv.Inner) == 0 {

@@ -124,7 +124,7 @@ func (c *Conf) BodyRows() []nginxconf.Directive {
 		nginxconf.Bufs(p+"_buffers", hsl, &c.Buffers, "8 4k", "Sets how much of a response is kept in memory for a slow client."),
 		nginxconf.Size(p+"_busy_buffers_size", hsl, &c.BusySize, "", "Bounds what is on its way to the client while the rest is still read.").WithoutEffect("buffers aren't divided, so the size is only checked against the others"),
 		nginxconf.Flag(p+"_force_ranges", hsl, &c.ForceRanges, "off", "Serves ranges of responses whatever their Accept-Ranges."),
-		ngx.TextRow(p+"_limit_rate", hsl, &c.LimitRate, "0", "Limits the rate of reading a response, in bytes a second."),
+		ngx.RateRow(p+"_limit_rate", hsl, &c.LimitRate, "0", "Limits the rate of reading a response, in bytes a second."),
 		nginxconf.Custom(p+"_temp_path", hsl, nginxconf.Args1234, &c.TempPath, ngx.ParseTempPath, p+"_temp", "Sets the folder for responses that a slow client takes."),
 		nginxconf.Size(p+"_max_temp_file_size", hsl, &c.MaxTempSize, "1024m", "Bounds the temporary file of a response."),
 		nginxconf.Size(p+"_temp_file_write_size", hsl, &c.TempWriteSize, "", "Bounds how much goes to the temporary file at once.").WithoutEffect("writes aren't divided, so the size is only checked against the others"),
@@ -148,6 +148,22 @@ func HTTPWords() []nginxconf.Word[uint32] {
 // WordsBut returns words without some.
 func WordsBut(words []nginxconf.Word[uint32], names ...string) []nginxconf.Word[uint32] {
 	return slices.DeleteFunc(words, func(w nginxconf.Word[uint32]) bool { return slices.Contains(names, w.Name) })
+}
+
+// LowatRow is the _send_lowat of the kinds that have it.
+func LowatRow(kind string) nginxconf.Directive {
+	d := nginxconf.Custom(kind+"_send_lowat", nginxconf.HTTPServerLocation, nginxconf.Args1, new(nginxconf.Opt[int64]), parseLowat, "", "Accepted without effect.")
+	d.Why = "Linux has no low-water mark for sending"
+	return d
+}
+
+func parseLowat(s *nginxconf.Setting) (int64, error) {
+	n, ok := nginxconf.ParseSize(s.Arg(0))
+	if !ok {
+		return 0, nginxconf.Brief("invalid value")
+	}
+	s.Warn(`"%s" is not supported, ignored`, s.Name)
+	return n, nil
 }
 
 func word(s *nginxconf.Setting) (string, error) { return s.Arg(0), nil }
@@ -188,7 +204,7 @@ type bind struct {
 }
 
 func parseBind(s *nginxconf.Setting) (bind, error) {
-	if s.Arg(0) == "off" {
+	if s.Arg(0) == "off" && len(s.Args) == 1 {
 		return bind{}, nil
 	}
 	t, err := ngx.ParseText(s, s.Arg(0))
@@ -196,16 +212,16 @@ func parseBind(s *nginxconf.Setting) (bind, error) {
 		return bind{}, err
 	}
 	b := bind{Addr: t, On: true}
+	if addr, ok := t.Static(); ok {
+		if _, err := localAddr(addr); err != nil {
+			return b, fmt.Errorf(`invalid address "%s"`, addr)
+		}
+	}
 	if len(s.Args) == 2 {
 		if s.Arg(1) != "transparent" {
 			return b, fmt.Errorf(`invalid parameter "%s"`, s.Arg(1))
 		}
 		b.Transparent = true
-	}
-	if addr, ok := t.Static(); ok {
-		if _, err := localAddr(addr); err != nil {
-			return b, fmt.Errorf(`invalid address "%s"`, addr)
-		}
 	}
 	return b, nil
 }

@@ -27,8 +27,8 @@ type Kind struct {
 	Schemes []Scheme
 	// URI says that a target may have a URI.
 	URI bool
-	// Next are the words of its _next_upstream, Stale those of _cache_use_stale.
-	Next, Stale []nginxconf.Word[uint32]
+	// Next are the words of its _next_upstream and _cache_use_stale.
+	Next []nginxconf.Word[uint32]
 	// Hidden are the fields of answers that don't go to the client unless _pass_header names them.
 	Hidden []string
 	// Value is a text with variables whose value the protocol needs of each request; "" where it needs none.

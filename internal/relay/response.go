@@ -75,7 +75,7 @@ const onceOnly uint64 = 1<<ngx.HeaderContentType | 1<<ngx.HeaderDate | 1<<ngx.He
 func (x *Exchange) AwaitHead() Failure {
 	limit := int(x.H.conf.BufferSize.V)
 	for {
-		x.Restart()
+		x.ResetHead()
 		done, fail := x.H.Protocol.ParseHead(x)
 		if done || fail.Class != 0 {
 			return fail
@@ -89,10 +89,11 @@ func (x *Exchange) AwaitHead() Failure {
 	}
 }
 
-// Restart forgets what was parsed of a head.
-func (x *Exchange) Restart() {
+// ResetHead forgets what of a head was parsed, to parse it anew.
+func (x *Exchange) ResetHead() {
 	x.R.UpHead.Reset()
-	x.Fields, x.Reason, x.Length = Fields{}, nil, -1
+	x.Fields, x.Reason = Fields{}, nil
+	x.Length = -1
 }
 
 // Fits reports whether the buffer is large enough for a head that ends at In[end].

@@ -37,7 +37,6 @@ func kind() *relay.Kind {
 	return &relay.Kind{
 		Name: "scgi", Schemes: []relay.Scheme{{Shown: "scgi://"}}, Value: relay.HostParam,
 		Next:   relay.WordsBut(relay.HTTPWords(), "http_502", "http_504"),
-		Stale:  relay.WordsBut(relay.HTTPWords(), "http_502", "http_504", "non_idempotent"),
 		Hidden: []string{"Status", "X-Accel-Expires", "X-Accel-Redirect", "X-Accel-Limit-Rate", "X-Accel-Buffering", "X-Accel-Charset"},
 		Conf:   func(lv *nginxconf.Level) *relay.Conf { return &nginxconf.Of[*Conf](lv).Conf },
 	}

@@ -304,11 +304,7 @@ func (b *backend) serve(c net.Conn) {
 
 // choose returns the answer for a request.
 func (b *backend) choose(m *message) answer {
-	target := strings.Fields(m.line() + " ")
-	path := ""
-	if len(target) > 1 {
-		path, _, _ = strings.Cut(target[1], "?")
-	}
+	path, _, _ := strings.Cut(m.target(), "?")
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.answers[path] == nil {
@@ -342,7 +338,7 @@ func (b *backend) answer(c net.Conn, r *bufio.Reader, m *message) bool {
 		}
 		return false
 	case "close":
-		if !a.hasRaw {
+		if !a.hasRaw && a.records == nil {
 			return false
 		}
 	case "echo":

@@ -50,6 +50,29 @@
 // $WORK is the script's folder, in files, too. A file that cmp compares with is left as it is.
 // A version of nginx in output is VERSION, a Date field is DATE.
 //
+// # Scripts for several kinds of modules
+//
+// Modules that pass requests on have many directives alike: proxy_hide_header, fastcgi_hide_header, ... Their scripts
+// lie in testdata/relay, and each is run for the kinds that its first line names:
+//
+//	kinds proxy fastcgi scgi uwsgi memcached
+//
+//	go test ./internal/script -run 'TestRelay/^fastcgi_hide_header$'
+//
+// What is written KIND there is the kind's name; KIND:// and KINDS:// are what stands in front of an address in its _pass,
+// without and with TLS, perhaps nothing; LOGGED:// is how the error log shows it. A line of the script or of a file that
+// begins with [fastcgi] or [!fastcgi] is for that kind, or all others, only. Backends speak the kind's protocol, and
+// http { } of -http has parameters (or the key) that tell a backend method and URI. UPDATE doesn't reach these scripts.
+//
+//	kinds uwsgi proxy
+//	# a field is kept from the client
+//	backend BACKEND1 header='X-Secret: 1'
+//	serve -http http.conf
+//	request -head PORT1 GET /
+//	! stdout X-Secret
+//	-- http.conf --
+//	server { listen 127.0.0.1:PORT1; location / { KIND_hide_header X-Secret; KIND_pass KIND://127.0.0.1:BACKEND1; } }
+//
 // Conditions: [oracle] a real nginx is tested; [root] the user is root; [ipv6]
 // [::1] can be listened on; [lua] the server runs Lua.
 //
@@ -92,11 +115,31 @@
 //	chunked                           sends the body in a chunk
 //	raw=FILE, raw-bytes=FILE          writes this whatever was asked, lines of the head ended by CR LF, or as it is
 //	echo                              answers with the request as it was received
+//	echo-connection                   answers with what is known of the connection: from=ADDRESS and, of TLS, version=, cipher=,
+//	                                  name= (SNI), client= (the certificate's subject), resumed=
 //	hang, reset, close                never answers, resets, closes; close with raw= closes behind it
+//	deaf, full                        reads nothing; takes no connection, its queue being full (when it is started only)
 //	keepalive=off                     closes after each response
 //	tls=NAME                          speaks TLS with NAME.crt and NAME.key, see cert
+//	speaks=PROTOCOL                   http, fastcgi, scgi, uwsgi or memcached; the kind's in a shared script, else http
 //
 // A request with Upgrade is answered by 101 and an echo of all that follows.
+//
+// Of a request with parameters echo and received show one NAME=VALUE a line, an empty line and the body; the first ones are
+// what the protocol has beside them: fastcgi.role, fastcgi.keep_conn, uwsgi.modifiers. path= looks at REQUEST_URI. An
+// answer's head is CGI's, of uwsgi with HTTP's first line; raw= is such a head and a body; chunked leaves Content-Length out.
+// A request that breaks its protocol is kept as a line that says why. FastCGI's own words:
+//
+//	stderr=TEXT                       writes to standard error first
+//	records=FILE                      answers with the records in FILE, one a line, e.g.
+//
+//	stdout "Status: 200 OK\r\n\r\nhel"
+//	stderr padding=3 "a warning\n"
+//	version=2 id=513 type=9 "x"
+//	sleep=50ms
+//	bytes "\x01\x06\x00"
+//	stdout
+//	end
 //
 // # Names
 //

@@ -1,6 +1,7 @@
 package script
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"os"
@@ -124,7 +125,7 @@ func (k kind) script(text string) string {
 		}
 		lines[i] = line
 	}
-	return strings.NewReplacer("KINDS://", k.tls, "KIND://", k.plain, "KIND", k.name).Replace(strings.Join(lines, "\n"))
+	return strings.NewReplacer("KINDS://", k.tls, "KIND://", k.plain, "LOGGED://", cmp.Or(k.plain, k.name+"://"), "KIND", k.name).Replace(strings.Join(lines, "\n"))
 }
 
 // kindOf returns the kind that a script of Shared is for, by its name; the zero kind for any other script.

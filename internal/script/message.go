@@ -30,6 +30,17 @@ func (m *message) line() string {
 	return strings.TrimSuffix(line, "\r")
 }
 
+// target returns what a request asks for.
+func (m *message) target() string {
+	if m.params != nil {
+		return m.params["REQUEST_URI"]
+	}
+	if words := strings.Fields(m.line()); len(words) > 1 {
+		return words[1]
+	}
+	return ""
+}
+
 // field returns the first field of a name.
 func (m *message) field(name string) (string, bool) {
 	for _, v := range m.fields(name) {

@@ -11,6 +11,7 @@ import (
 	"encoding/binary"
 	"errors"
 
+	"limpet/internal/errlog"
 	"limpet/internal/http1"
 	"limpet/internal/ngx"
 	"limpet/internal/relay"
@@ -60,7 +61,6 @@ func kind() *relay.Kind {
 			{Prefix: "uwsgi://", Shown: "uwsgi://"}, {Prefix: "suwsgi://", Shown: "suwsgi://", TLS: true}, {Shown: "uwsgi://"},
 		},
 		Next:   relay.WordsBut(relay.HTTPWords(), "http_502", "http_504"),
-		Stale:  relay.WordsBut(relay.HTTPWords(), "http_502", "http_504", "non_idempotent"),
 		Hidden: []string{"X-Accel-Expires", "X-Accel-Redirect", "X-Accel-Limit-Rate", "X-Accel-Buffering", "X-Accel-Charset"},
 		Conf:   func(lv *nginxconf.Level) *relay.Conf { return &nginxconf.Of[*Conf](lv).Conf },
 	}
@@ -125,7 +125,7 @@ func (p *place) AppendRequest(b []byte, x *relay.Exchange) []byte {
 	b = append(b, p.conf.String.V...)
 	size := len(b) - from - 4
 	if size > maxPacket {
-		x.R.Errorf("uwsgi request is too big: %d", size)
+		x.R.Logf(errlog.Alert, "uwsgi request is too big: %d", size)
 		x.Refuse(500)
 		return b
 	}
