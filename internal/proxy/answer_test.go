@@ -2,47 +2,21 @@ package proxy
 
 import (
 	"fmt"
-	"io"
-	"net"
 	"strings"
 	"testing"
 
 	"limpet/internal/relay"
-	"limpet/internal/tcp"
+	"limpet/internal/relaytest"
 )
 
-// silence is a piece that never comes.
-const silence = "silence"
-
-// answering is an Exchange whose peer sends the pieces, one read each, and closes.
-func answering(t testing.TB, statements string, pieces ...string) *relay.Exchange {
+// answering is an Exchange whose peer sends an answer, in pieces of n bytes unless n is 0, and closes.
+func answering(t testing.TB, statements, answer string, n int) *relay.Exchange {
 	t.Helper()
-	a, b := net.Pipe()
-	x := over(t, location(t, statements+"proxy_pass http://127.0.0.1;"), request("/name/"), tcp.New(a))
+	p := location(t, statements+"proxy_pass http://127.0.0.1;")
+	x := relaytest.Answering(t, relay.Place{Kind: kind(), Protocol: p}, &p.conf.Conf, request("/name/"), []byte(answer), n)
 	x.Out = append(x.Out, "GET / HTTP/1.1\r\n\r\n"...)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		defer b.Close()
-		for _, p := range pieces {
-			if p == silence {
-				io.Copy(io.Discard, b) // until the other side closes
-				return
-			}
-			if _, err := io.WriteString(b, p); err != nil {
-				return
-			}
-		}
-	}()
-	t.Cleanup(func() {
-		x.End()
-		b.Close()
-		<-done
-	})
 	return x
 }
-
-func split(s string) []string { return strings.Split(s, "") }
 
 // outcome tells how the head was taken: the failure's class and status, or status, length and the fields.
 func outcome(x *relay.Exchange) string {
@@ -80,11 +54,11 @@ func TestAnswersHead(t *testing.T) {
 		{"nothing", "", "", lost},
 		{"more than proxy_buffer_size", "proxy_buffer_size 64;", "HTTP/1.1 200 OK\r\nA: " + strings.Repeat("b", 60) + "\r\n\r\n", bad},
 	} {
-		if got := outcome(answering(t, c.conf, c.head)); got != c.want {
+		if got := outcome(answering(t, c.conf, c.head, 0)); got != c.want {
 			t.Errorf("%s: got %s, want %s", c.rule, got, c.want)
 		}
 		// The same, a byte a read.
-		if got := outcome(answering(t, c.conf, split(c.head)...)); got != c.want {
+		if got := outcome(answering(t, c.conf, c.head, 1)); got != c.want {
 			t.Errorf("%s, byte by byte: got %s, want %s", c.rule, got, c.want)
 		}
 	}
@@ -116,10 +90,10 @@ func TestAnswersBody(t *testing.T) {
 		{"chunks without an end", head + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "hello|" + "upstream prematurely closed connection"},
 		{"a trailer without an end", head + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nA: b\r\n", "hello|" + "upstream prematurely closed connection"},
 	} {
-		if got := body(answering(t, "", c.answer)); got != c.want {
+		if got := body(answering(t, "", c.answer, 0)); got != c.want {
 			t.Errorf("%s: got %s, want %s", c.rule, got, c.want)
 		}
-		if got := body(answering(t, "", split(c.answer)...)); got != c.want {
+		if got := body(answering(t, "", c.answer, 1)); got != c.want {
 			t.Errorf("%s, byte by byte: got %s, want %s", c.rule, got, c.want)
 		}
 	}
@@ -130,21 +104,21 @@ func TestBytesBehindTheBodyEndTheConnection(t *testing.T) {
 		"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhellomore",
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\nmore",
 	} {
-		if got := body(answering(t, "", answer)); got != "hello|keep false" {
+		if got := body(answering(t, "", answer, 0)); got != "hello|keep false" {
 			t.Errorf("%q: got %s", answer, got)
 		}
 	}
 }
 
 func TestBrokenChunksAreSeenBeforeTheAnswer(t *testing.T) {
-	x := answering(t, "", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n")
+	x := answering(t, "", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", 0)
 	if got := outcome(x); got != fmt.Sprint("fail ", relay.NextOff, " 502") {
 		t.Errorf("got %s", got)
 	}
 }
 
 func BenchmarkAnswersHead(b *testing.B) {
-	x := answering(b, "")
+	x := answering(b, "", "", 0)
 	head := "HTTP/1.1 200 OK\r\nDate: Mon, 01 Jan 2024 00:00:00 GMT\r\nServer: s\r\nContent-Type: text/plain\r\nContent-Length: 128\r\nCache-Control: no-cache\r\nSet-Cookie: a=b\r\n\r\n"
 	b.ReportAllocs()
 	for b.Loop() {

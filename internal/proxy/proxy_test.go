@@ -4,94 +4,30 @@ import (
 	"bytes"
 	"testing"
 
-	"limpet/internal/errlog"
 	"limpet/internal/ngx"
 	"limpet/internal/relay"
-	"limpet/internal/tcp"
+	"limpet/internal/relaytest"
 	"limpet/nginxconf"
-	"limpet/upstream"
 )
-
-// blocks has the blocks that the directives stand in.
-type blocks struct{}
-
-func (blocks) Directives() []nginxconf.Directive {
-	none := func(*nginxconf.Setting) error { return nil }
-	return []nginxconf.Directive{
-		nginxconf.Block("http", nginxconf.Main, nginxconf.HTTP, nginxconf.NoArgs, none, nil, "http"),
-		nginxconf.Block("server", nginxconf.HTTP, nginxconf.Server, nginxconf.NoArgs, none, nil, "server"),
-		nginxconf.Block("location", nginxconf.Server, nginxconf.Location, nginxconf.AnyArgs, none, nil, "location"),
-	}
-}
-
-// variables are those that the tests use.
-func variables() *ngx.Vars {
-	rows := append(Vars(),
-		ngx.Variable{Name: "host", Get: func(r *ngx.Request, b []byte) ([]byte, bool) { return append(b, r.Host...), true }},
-		ngx.Variable{Name: "empty", Get: func(r *ngx.Request, b []byte) ([]byte, bool) { return b, true }},
-	)
-	return ngx.NewVars(rows)
-}
-
-// load reads the statements of a location.
-func load(statements string) (*Conf, error) {
-	vs := variables()
-	config, err := nginxconf.Load("nginx.conf", nginxconf.Options{
-		Modules: []nginxconf.Module{
-			{Name: "vars", Conf: func() nginxconf.Settings { return &ngx.VarConf{Vars: vs} }},
-			{Name: "blocks", Conf: func() nginxconf.Settings { return blocks{} }},
-			{Name: "upstream", Conf: upstream.Module().Conf},
-			{Name: "proxy", Conf: Module().Conf},
-		},
-		ReadFile: func(string) ([]byte, error) {
-			return []byte("http { server { location /name/ {\n" + statements + "\n} } }\n"), nil
-		},
-	})
-	if err != nil {
-		return nil, err
-	}
-	lv := config.Root
-	for len(lv.Inner) > 0 {
-		lv = lv.Inner[len(lv.Inner)-1]
-	}
-	return nginxconf.Of[*Conf](lv), nil
-}
 
 // location returns a location /name/ with the statements.
 func location(t testing.TB, statements string) *place {
 	t.Helper()
-	c, err := load(statements)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := nginxconf.Of[*Conf](relaytest.Level(t, Module(), statements))
 	return newPlace(c, c.Pass.V, "/name/")
 }
 
-// request returns a client's GET of a path, with fields as pairs of name and value.
+// request returns a client's GET of a path in the location, with fields as pairs of name and value.
 func request(uri string, fields ...string) *ngx.Request {
-	r := &ngx.Request{
-		Scope: &ngx.Scope{Name: "/name/", Core: &ngx.Core{ErrorLog: new(errlog.Log)}}, Client: &ngx.Client{Text: []byte("192.0.2.1")},
-		Method: []byte("GET"), URI: []byte(uri), Host: []byte("example.com"), Proto: ngx.HTTP11, Length: -1,
-	}
-	r.Main = r
-	r.Scope.Server = r.Scope
-	r.SetTarget([]byte(uri))
-	for i := 0; i < len(fields); i += 2 {
-		r.In.Add([]byte(fields[i]), []byte(fields[i+1]))
-	}
+	r := relaytest.Request("GET", uri, "", fields...)
+	r.Scope.Name = "/name/"
 	return r
 }
 
 // passing returns the Exchange of a request that is about to be passed on.
 func passing(t testing.TB, p *place, r *ngx.Request) *relay.Exchange {
 	t.Helper()
-	return over(t, p, r, nil)
-}
-
-// over returns the Exchange of a request that goes over a connection.
-func over(t testing.TB, p *place, r *ngx.Request, conn *tcp.Conn) *relay.Exchange {
-	t.Helper()
-	x, err := relay.Trial(relay.Place{Kind: kind(), Protocol: p}, &p.conf.Conf, r, conn)
+	x, err := relay.Trial(relay.Place{Kind: kind(), Protocol: p}, &p.conf.Conf, r, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
