@@ -41,8 +41,8 @@ internal/relay: internal/http1, internal/cache # one reading of fields; what is 
 internal/relaytest: internal/relay # tests of protocols
 internal/proxy: internal/http1, internal/relay # one codec for both sides; what passing requests on has in common
 internal/fastcgi: internal/relay
-internal/uwsgi: internal/http1, internal/relay # an answer may begin with HTTP's first line
-internal/scgi: internal/http1, internal/relay # likewise
+internal/uwsgi: internal/relay
+internal/scgi: internal/relay
 internal/memcached: internal/relay
 internal/http2: internal/http1 # one reading of targets and fields
 `

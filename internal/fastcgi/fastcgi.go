@@ -10,8 +10,8 @@ import (
 func kind() *relay.Kind {
 	return &relay.Kind{
 		Name: "fastcgi", Schemes: []relay.Scheme{{Shown: "fastcgi://"}}, Value: relay.HostParam,
-		Next:   relay.WordsBut(relay.HTTPWords(), "http_502", "http_504"),
-		Hidden: []string{"Status", "X-Accel-Expires", "X-Accel-Redirect", "X-Accel-Limit-Rate", "X-Accel-Buffering", "X-Accel-Charset"},
+		Next:   relay.CGIWords(),
+		Hidden: relay.AccelFields("Status"),
 		Conf:   func(lv *nginxconf.Level) *relay.Conf { return &nginxconf.Of[*Conf](lv).Conf },
 	}
 }
@@ -33,16 +33,12 @@ func Module() ngx.Module {
 
 // place is FastCGI as one place speaks it.
 type place struct {
-	conf         *Conf
-	params, kept *relay.Params // kept: of requests whose answers may be kept
+	conf   *Conf
+	params *relay.Params
 }
 
 func newPlace(c *Conf, host ngx.Text) *place {
-	p := &place{conf: c, params: relay.NewParams(c.Param.V, &c.Conf, host, false)}
-	if c.Cached.On() {
-		p.kept = relay.NewParams(c.Param.V, &c.Conf, host, true)
-	}
-	return p
+	return &place{conf: c, params: relay.NewParams(c.Param.V, &c.Conf, host)}
 }
 
 // state is what a request keeps of the protocol.

@@ -79,11 +79,8 @@ func (p *place) AppendRequest(b []byte, x *relay.Exchange) []byte {
 	}
 	b = appendHeader(b, beginRequest, 8, 0)
 	b = append(b, 0, responder, flags, 0, 0, 0, 0, 0)
-	s, list := x.State.(*state), p.params
-	if x.Keeping() {
-		list = p.kept
-	}
-	s.pairs = list.Append(s.pairs[:0], x)
+	s := x.State.(*state)
+	s.pairs = p.params.Append(s.pairs[:0], x)
 	from := len(b)
 	b = append(b, zeros...)
 	for _, pair := range s.pairs {

@@ -12,7 +12,7 @@ func kind() *relay.Kind {
 		Name: "proxy", URI: true,
 		Schemes:   []relay.Scheme{{Prefix: "http://", Shown: "http://", Port: 80}, {Prefix: "https://", Shown: "https://", TLS: true, Port: 443}},
 		Next:      relay.HTTPWords(),
-		Hidden:    []string{"Date", "Server", "X-Pad", "X-Accel-Expires", "X-Accel-Redirect", "X-Accel-Limit-Rate", "X-Accel-Buffering", "X-Accel-Charset"},
+		Hidden:    relay.AccelFields("Date", "Server", "X-Pad"),
 		OwnServer: true,
 		Conf:      func(lv *nginxconf.Level) *relay.Conf { return &nginxconf.Of[*Conf](lv).Conf },
 	}

@@ -16,8 +16,8 @@ func (x *Exchange) ParseCGI() (done bool, fail Failure) {
 	return true, x.statusField()
 }
 
-// ParseCGIOrHTTP is ParseCGI for programs that may begin their answers with HTTP's first line, too.
-func (x *Exchange) ParseCGIOrHTTP(line *http1.StatusLine) (done bool, fail Failure) {
+// parseCGIOrHTTP is ParseCGI for programs that may begin their answers with HTTP's first line, too.
+func (x *Exchange) parseCGIOrHTTP(line *http1.StatusLine) (done bool, fail Failure) {
 	n, ok := line.ParseStatusLine(x.In[x.Rd:x.Wr])
 	switch {
 	case !ok:
@@ -58,9 +58,30 @@ func (x *Exchange) statusField() Failure {
 	return Failure{}
 }
 
-// CGI is what protocols have in common that send a body as it is and whose answers are a CGI head and a body up to the
-// connection's end or of a given length.
-type CGI struct{}
+// CGI is what protocols have in common that send a body as it is and whose answers are a CGI head, or HTTP's, and a body
+// up to the connection's end or of a given length. Params are what a request says.
+type CGI struct{ Params *Params }
+
+// CGIState is what a request keeps of such a protocol.
+type CGIState struct {
+	line  http1.StatusLine
+	pairs []Pair
+}
+
+// NewState implements Protocol.
+func (CGI) NewState() any { return new(CGIState) }
+
+// Pairs returns the parameters of a request, good until the next call. Whoever has written them clears them.
+func (c CGI) Pairs(x *Exchange) []Pair {
+	s := x.State.(*CGIState)
+	s.pairs = c.Params.Append(s.pairs[:0], x)
+	return s.pairs
+}
+
+// ParseHead implements Protocol.
+func (CGI) ParseHead(x *Exchange) (done bool, fail Failure) {
+	return x.parseCGIOrHTTP(&x.State.(*CGIState).line)
+}
 
 // Send implements Protocol.
 func (CGI) Send(x *Exchange) Failure { return x.Send() }

@@ -145,9 +145,14 @@ func HTTPWords() []nginxconf.Word[uint32] {
 	}
 }
 
-// WordsBut returns words without some.
-func WordsBut(words []nginxconf.Word[uint32], names ...string) []nginxconf.Word[uint32] {
-	return slices.DeleteFunc(words, func(w nginxconf.Word[uint32]) bool { return slices.Contains(names, w.Name) })
+// CGIWords are those of FastCGI, uwsgi and SCGI.
+func CGIWords() []nginxconf.Word[uint32] {
+	return slices.DeleteFunc(HTTPWords(), func(w nginxconf.Word[uint32]) bool { return w.Value == Next502 || w.Value == Next504 })
+}
+
+// AccelFields are the fields that every kind hides, and others.
+func AccelFields(others ...string) []string {
+	return append(others, "X-Accel-Expires", "X-Accel-Redirect", "X-Accel-Limit-Rate", "X-Accel-Buffering", "X-Accel-Charset")
 }
 
 // LowatRow is the _send_lowat of the kinds that have it.

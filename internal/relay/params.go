@@ -37,6 +37,7 @@ type Params struct {
 	own     []param
 	decided []string // names of fields, as HTTP has them, that don't pass
 	headers bool     // the client's fields pass
+	kept    *Params  // of requests whose answers may be kept; nil where no cache is
 }
 
 type param struct {
@@ -51,9 +52,18 @@ const headerPrefix = "HTTP_"
 // HostParam is the value of HTTP_HOST unless a _param sets it, for Kind.Value.
 const HostParam = "$host$is_request_port$request_port"
 
-// NewParams compiles the parameters of a place; host is HostParam, compiled; kept says that answers may be kept in the cache: the fields that
-// make an answer conditional or a part are then nginx's own.
-func NewParams(list []Param, c *Conf, host ngx.Text, kept bool) *Params {
+// NewParams compiles the parameters of a place; host is HostParam, compiled.
+func NewParams(list []Param, c *Conf, host ngx.Text) *Params {
+	p := newParams(list, c, host, false)
+	if c.Cached.On() {
+		p.kept = newParams(list, c, host, true)
+	}
+	return p
+}
+
+// newParams compiles the parameters of requests whose answers may be kept, or of the others: in those the fields that
+// make an answer conditional or a part are nginx's own.
+func newParams(list []Param, c *Conf, host ngx.Text, kept bool) *Params {
 	p := &Params{headers: c.PassHeaders.V}
 	if kept {
 		for _, name := range [...]string{"If-Modified-Since", "If-Unmodified-Since", "If-None-Match", "If-Match", "Range", "If-Range"} {
@@ -83,6 +93,9 @@ func NewParams(list []Param, c *Conf, host ngx.Text, kept bool) *Params {
 // Append appends the parameters of a request. They are good as long as the request.
 func (p *Params) Append(list []Pair, x *Exchange) []Pair {
 	r := x.R
+	if x.Keeping() {
+		p = p.kept
+	}
 	for i := range p.own {
 		own := &p.own[i]
 		v := own.value.Bytes(r)

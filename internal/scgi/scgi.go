@@ -10,7 +10,6 @@ package scgi
 import (
 	"strconv"
 
-	"limpet/internal/http1"
 	"limpet/internal/ngx"
 	"limpet/internal/relay"
 	"limpet/nginxconf"
@@ -36,8 +35,8 @@ func (c *Conf) Directives() []nginxconf.Directive {
 func kind() *relay.Kind {
 	return &relay.Kind{
 		Name: "scgi", Schemes: []relay.Scheme{{Shown: "scgi://"}}, Value: relay.HostParam,
-		Next:   relay.WordsBut(relay.HTTPWords(), "http_502", "http_504"),
-		Hidden: []string{"Status", "X-Accel-Expires", "X-Accel-Redirect", "X-Accel-Limit-Rate", "X-Accel-Buffering", "X-Accel-Charset"},
+		Next:   relay.CGIWords(),
+		Hidden: relay.AccelFields("Status"),
 		Conf:   func(lv *nginxconf.Level) *relay.Conf { return &nginxconf.Of[*Conf](lv).Conf },
 	}
 }
@@ -58,53 +57,28 @@ func Module() ngx.Module {
 }
 
 // place is SCGI as one place speaks it.
-type place struct {
-	relay.CGI
-	params, kept *relay.Params // kept: of requests whose answers may be kept
-}
+type place struct{ relay.CGI }
 
 func newPlace(c *Conf, host ngx.Text) *place {
-	p := &place{params: relay.NewParams(c.Param.V, &c.Conf, host, false)}
-	if c.Cached.On() {
-		p.kept = relay.NewParams(c.Param.V, &c.Conf, host, true)
-	}
-	return p
+	return &place{relay.CGI{Params: relay.NewParams(c.Param.V, &c.Conf, host)}}
 }
-
-// state is what a request keeps of the protocol.
-type state struct {
-	line  http1.StatusLine
-	pairs []relay.Pair
-}
-
-// NewState implements relay.Protocol.
-func (p *place) NewState() any { return new(state) }
 
 // AppendRequest implements relay.Protocol: a netstring of names and values, the body's length first. The body follows.
 func (p *place) AppendRequest(b []byte, x *relay.Exchange) []byte {
-	s, list := x.State.(*state), p.params
-	if x.Keeping() {
-		list = p.kept
-	}
-	s.pairs = list.Append(s.pairs[:0], x)
+	pairs := p.Pairs(x)
 	var digits [20]byte
 	length := strconv.AppendInt(digits[:0], max(x.BodyLength, 0), 10)
 	const first = "CONTENT_LENGTH\x00"
 	size := len(first) + len(length) + 1
-	for _, pair := range s.pairs {
+	for _, pair := range pairs {
 		size += len(pair.Name) + len(pair.Value) + 2
 	}
 	b = append(strconv.AppendInt(b, int64(size), 10), ':')
 	b = append(append(append(b, first...), length...), 0)
-	for _, pair := range s.pairs {
+	for _, pair := range pairs {
 		b = append(append(b, pair.Name...), 0)
 		b = append(append(b, pair.Value...), 0)
 	}
-	clear(s.pairs)
+	clear(pairs)
 	return append(b, ',')
-}
-
-// ParseHead implements relay.Protocol.
-func (p *place) ParseHead(x *relay.Exchange) (done bool, fail relay.Failure) {
-	return x.ParseCGIOrHTTP(&x.State.(*state).line)
 }

@@ -12,7 +12,6 @@ import (
 	"errors"
 
 	"limpet/internal/errlog"
-	"limpet/internal/http1"
 	"limpet/internal/ngx"
 	"limpet/internal/relay"
 	"limpet/nginxconf"
@@ -60,8 +59,8 @@ func kind() *relay.Kind {
 		Schemes: []relay.Scheme{
 			{Prefix: "uwsgi://", Shown: "uwsgi://"}, {Prefix: "suwsgi://", Shown: "suwsgi://", TLS: true}, {Shown: "uwsgi://"},
 		},
-		Next:   relay.WordsBut(relay.HTTPWords(), "http_502", "http_504"),
-		Hidden: []string{"X-Accel-Expires", "X-Accel-Redirect", "X-Accel-Limit-Rate", "X-Accel-Buffering", "X-Accel-Charset"},
+		Next:   relay.CGIWords(),
+		Hidden: relay.AccelFields(),
 		Conf:   func(lv *nginxconf.Level) *relay.Conf { return &nginxconf.Of[*Conf](lv).Conf },
 	}
 }
@@ -84,44 +83,26 @@ func Module() ngx.Module {
 // place is uwsgi as one place speaks it.
 type place struct {
 	relay.CGI
-	conf         *Conf
-	params, kept *relay.Params // kept: of requests whose answers may be kept
+	conf *Conf
 }
 
 func newPlace(c *Conf, host ngx.Text) *place {
-	p := &place{conf: c, params: relay.NewParams(c.Param.V, &c.Conf, host, false)}
-	if c.Cached.On() {
-		p.kept = relay.NewParams(c.Param.V, &c.Conf, host, true)
-	}
-	return p
+	return &place{relay.CGI{Params: relay.NewParams(c.Param.V, &c.Conf, host)}, c}
 }
-
-// state is what a request keeps of the protocol.
-type state struct {
-	line  http1.StatusLine
-	pairs []relay.Pair
-}
-
-// NewState implements relay.Protocol.
-func (p *place) NewState() any { return new(state) }
 
 // maxPacket is how long names and values may be together.
 const maxPacket = 0xffff
 
 // AppendRequest implements relay.Protocol: a packet of names and values. The body follows.
 func (p *place) AppendRequest(b []byte, x *relay.Exchange) []byte {
-	s, list := x.State.(*state), p.params
-	if x.Keeping() {
-		list = p.kept
-	}
-	s.pairs = list.Append(s.pairs[:0], x)
+	pairs := p.Pairs(x)
 	from := len(b)
 	b = append(b, byte(p.conf.Modifier1.V), 0, 0, byte(p.conf.Modifier2.V))
-	for _, pair := range s.pairs {
+	for _, pair := range pairs {
 		b = appendText(b, pair.Name)
 		b = appendText(b, pair.Value)
 	}
-	clear(s.pairs)
+	clear(pairs)
 	b = append(b, p.conf.String.V...)
 	size := len(b) - from - 4
 	if size > maxPacket {
@@ -136,9 +117,4 @@ func (p *place) AppendRequest(b []byte, x *relay.Exchange) []byte {
 func appendText(b, text []byte) []byte {
 	b = binary.LittleEndian.AppendUint16(b, uint16(len(text)))
 	return append(b, text...)
-}
-
-// ParseHead implements relay.Protocol.
-func (p *place) ParseHead(x *relay.Exchange) (done bool, fail relay.Failure) {
-	return x.ParseCGIOrHTTP(&x.State.(*state).line)
 }
