@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -229,16 +230,27 @@ func (r *run) reservePort(text string) (string, error) {
 		if err != nil {
 			continue
 		}
-		l, err := net.Listen("tcp", ":"+port)
-		if err != nil {
+		if !isFree(port) {
 			lock.Close()
 			continue
 		}
-		l.Close()
 		r.locks = append(r.locks, lock)
 		return port, nil
 	}
 	return "", errors.New("no free port")
+}
+
+// isFree reports whether a port can be listened on. No process is started meanwhile: one would hold the socket until
+// it has executed its program, longer than this one does.
+func isFree(port string) bool {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	l, err := net.Listen("tcp", ":"+port)
+	if err != nil {
+		return false
+	}
+	l.Close()
+	return true
 }
 
 // fill replaces the words in the archive's files.
