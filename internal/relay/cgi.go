@@ -100,7 +100,7 @@ func (CGI) ReadHead(x *Exchange) Failure {
 // Bodiless reports whether nothing is to be read behind the head of a CGI program's answer: one to HEAD may have a body
 // all the same, which only a cache wants.
 func (x *Exchange) Bodiless() bool {
-	return x.Status == 204 || x.Status == 304 || string(x.R.Method) == "HEAD" && !x.Wanted()
+	return x.Status == 204 || x.Status == 304 || string(x.R.Method) == "HEAD" && !x.wanted()
 }
 
 // Decode implements Protocol; there is no framing.

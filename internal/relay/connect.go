@@ -184,6 +184,3 @@ func localAddr(b []byte) (netip.AddrPort, error) {
 	a, err := netip.ParseAddr(strings.Trim(string(b), "[]"))
 	return netip.AddrPortFrom(a, 0), err
 }
-
-// Readable reports whether the peer at hand has sent something, or has closed.
-func (x *Exchange) Readable() bool { return x.link.Conn.Readable() }

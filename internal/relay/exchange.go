@@ -68,14 +68,11 @@ func Of(r *ngx.Request, kind string) *Exchange {
 	return nil
 }
 
-// Conf returns the settings of the place.
-func (x *Exchange) Conf() *Conf { return x.H.conf }
-
 // Location returns the name of the location that passes the request on.
 func (x *Exchange) Location() string { return x.H.location }
 
-// Wanted reports whether the body of an answer is read although the client has asked by HEAD: to be kept.
-func (x *Exchange) Wanted() bool { return x.Keeping() || x.H.store != nil }
+// wanted reports whether the body of an answer is read although the client has asked by HEAD: to be kept.
+func (x *Exchange) wanted() bool { return x.Keeping() || x.H.store != nil }
 
 // Keeping reports whether the answer may be kept in the cache.
 func (x *Exchange) Keeping() bool { return x.c != nil && x.c.keep }

@@ -83,7 +83,7 @@ func (x *Exchange) AwaitHead() Failure {
 		if x.Wr >= limit {
 			return x.TooBig()
 		}
-		if fail := x.Fill(); fail.Class != 0 {
+		if fail := x.fill(); fail.Class != 0 {
 			return fail
 		}
 	}
@@ -105,8 +105,8 @@ func (x *Exchange) TooBig() Failure {
 	return Failure{Class: NextInvalidHeader, Status: 502}
 }
 
-// Fill reads more of the head. What is left of it must come within proxy_read_timeout, however many reads it takes.
-func (x *Exchange) Fill() Failure {
+// fill reads more of the head. What is left of it must come within proxy_read_timeout, however many reads it takes.
+func (x *Exchange) fill() Failure {
 	conn, timeout := x.link.Conn, x.readTimeout()
 	if x.Wr > 0 && timeout > 0 {
 		now := time.Now()
