@@ -165,6 +165,9 @@ func TestKeptConnectionIsKnownToBeFresh(t *testing.T) {
 		answered.Wait()
 		c.spoil(server)
 		if c.want == nil {
+			if client.mayRead() { // the poller may have told of the answer behind the read that took it
+				client.TryRead(make([]byte, 64))
+			}
 			if client.mayRead() {
 				t.Error("a silent connection would be looked at")
 			}
