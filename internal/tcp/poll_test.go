@@ -165,10 +165,15 @@ func TestKeptConnectionIsKnownToBeFresh(t *testing.T) {
 		answered.Wait()
 		c.spoil(server)
 		if c.want == nil {
-			if client.mayRead() { // the poller may have told of the answer behind the read that took it
+			// The poller may tell of the answer behind the read that took it: that is looked at once.
+			quiet := false
+			for range 100 {
+				if quiet = !client.mayRead(); quiet {
+					break
+				}
 				client.TryRead(make([]byte, 64))
 			}
-			if client.mayRead() {
+			if !quiet {
 				t.Error("a silent connection would be looked at")
 			}
 			answered.Go(answer)
